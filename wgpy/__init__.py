@@ -1,0 +1,1 @@
+"""A userspace WireGuard node in Python."""

@@ -1,0 +1,1 @@
+"""Rules: what should happen. No clock, entropy, socket, file, thread or log."""

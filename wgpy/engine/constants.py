@@ -1,0 +1,39 @@
+"""The numbers of the protocol (paper 6.1), spelled as in the paper; then those of this node."""
+
+from typing import Final
+
+# --- the paper's; seconds and messages ---
+REKEY_AFTER_MESSAGES: Final = 2**60
+# The kernel's value: the usable replay window of 8128 below 2^64, and one.
+REJECT_AFTER_MESSAGES: Final = 2**64 - 1 - 8128 - 1
+REKEY_AFTER_TIME: Final = 120.0
+REJECT_AFTER_TIME: Final = 180.0
+REKEY_ATTEMPT_TIME: Final = 90.0
+REKEY_TIMEOUT: Final = 5.0
+KEEPALIVE_TIMEOUT: Final = 10.0
+
+# --- the kernel's ---
+REKEY_TIMEOUT_JITTER: Final = 1 / 3
+MAX_TIMER_HANDSHAKES: Final = int(REKEY_ATTEMPT_TIME / REKEY_TIMEOUT)
+INITIATIONS_PER_SECOND: Final = 50
+COOKIE_SECRET_MAX_AGE: Final = 120.0
+COOKIE_SECRET_LATENCY: Final = 5.0
+REPLAY_WINDOW: Final = 8128
+PADDING_MULTIPLE: Final = 16
+MAX_STAGED_PACKETS: Final = 128
+MAX_PEERS: Final = 2**20
+UNDER_LOAD_HYSTERESIS: Final = 1.0
+RATELIMIT_PER_SECOND: Final = 20
+RATELIMIT_BURST: Final = 5
+# AF41 in the upper six bits: what handshake messages carry.
+HANDSHAKE_TOS: Final = 0x88
+
+# --- this node's ---
+# A handshake costs about 0.7 ms of one core here, a hundred times the kernel's: the queue is
+# shorter in the same proportion, so that a full one is worked off in a third of a second.
+MAX_QUEUED_HANDSHAKES: Final = 512
+UNDER_LOAD_QUEUE: Final = 64
+HANDSHAKES_PER_WAKE: Final = 4
+BACKLOG_DELAY: Final = 0.001
+MAX_RATELIMIT_ENTRIES: Final = 16384
+MAX_FOREIGN: Final = 256

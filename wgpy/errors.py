@@ -1,0 +1,48 @@
+"""The two faults: the remote's and ours. Anything else that an engine raises is a bug.
+
+WireGuardError
+  Rejected       the remote sent what it must not; counted by the engine, never leaves it
+  ConfigError    the caller asked for what cannot be; one line that says what to do
+"""
+
+from enum import Enum
+
+
+class Drop(Enum):
+    """Why a packet or message was dropped; each has its counter, the value is its text."""
+
+    MALFORMED = "wrong length or type"
+    BAD_MAC1 = "first MAC does not verify"
+    COOKIE_DEMANDED = "answered with a cookie: under load"
+    RATE_LIMITED = "handshakes from one source too fast"
+    HANDSHAKE_QUEUE_FULL = "too many handshakes waiting"
+    UNKNOWN_INDEX = "receiver index not ours"
+    UNKNOWN_PEER = "handshake from a key that is no peer"
+    NOT_AUTHENTIC = "does not decrypt"
+    OLD_TIMESTAMP = "handshake replayed, or the sender's clock stepped back"
+    HANDSHAKE_FLOOD = "initiations of one peer too fast"
+    KEY_EXPIRED = "session too old"
+    REPLAYED = "data packet replayed or too late"
+    BAD_INNER = "decrypted to no IP packet"
+    NOT_ALLOWED = "inner source not allowed for the peer"
+    NO_PEER = "no peer has the destination in its allowed IPs"
+    NO_ENDPOINT = "endpoint of the peer unknown"
+    NOT_IP = "packet of the host is not IP"
+    STAGED_OVERFLOW = "too many packets waiting for a handshake"
+    FOREIGN_OVERFLOW = "too many datagrams waiting for the embedding program"
+
+
+class WireGuardError(Exception):
+    """Every exception that wgpy raises on purpose."""
+
+
+class Rejected(WireGuardError):
+    """The remote sent what it must not; caught in `engine.device`, never leaves it."""
+
+    def __init__(self, drop: Drop) -> None:
+        super().__init__(drop.name)
+        self.drop = drop
+
+
+class ConfigError(WireGuardError):
+    """The caller asked for what cannot be; the message is one line that says what and where."""

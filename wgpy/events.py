@@ -1,0 +1,74 @@
+"""What a device reports: values for whoever embeds or logs it."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from wgpy.model import Endpoint, Local, PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeCompleted:
+    """A new session is confirmed; `initiator` tells whether we began it."""
+
+    peer: PublicKey
+    endpoint: Endpoint | None
+    initiator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeGaveUp:
+    """REKEY_ATTEMPT_TIME went by without an answer; staged packets were dropped."""
+
+    peer: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Roamed:
+    """An authenticated packet of the peer came from another address than before."""
+
+    peer: PublicKey
+    old: Endpoint | None
+    new: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """The peer's last keys are gone: expired, replaced, or the peer or interface went."""
+
+    peer: PublicKey
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadChanged:
+    """Handshakes began, or ceased, to need a cookie (paper 5.3)."""
+
+    under_load: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramReceived:
+    """A datagram with a first byte >= 0x80, which WireGuard does not use; not authenticated."""
+
+    payload: bytes
+    remote: Endpoint
+    local: Local | None
+
+
+@dataclass(frozen=True, slots=True)
+class InnerReceived:
+    """An authenticated payload of a peer whose IP version nibble is neither 4 nor 6."""
+
+    peer: PublicKey
+    payload: bytes
+
+
+Event: TypeAlias = (
+    HandshakeCompleted
+    | HandshakeGaveUp
+    | Roamed
+    | SessionEnded
+    | LoadChanged
+    | DatagramReceived
+    | InnerReceived
+)

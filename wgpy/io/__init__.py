@@ -1,0 +1,1 @@
+"""World: sockets, interfaces, files, clocks."""

@@ -1,0 +1,221 @@
+"""The nouns of the node: plain values shared by every layer.
+
+Instants are seconds on one monotonic clock (`now`, or a name in `_at`); sizes are bytes.
+"""
+
+import hmac
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self, TypeAlias
+
+KEY_SIZE = 32
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class PublicKey(bytes):
+    """A Curve25519 public key: 32 bytes; `str()` gives the base64 that `wg` shows."""
+
+    __slots__ = ()
+
+    def __new__(cls, raw: bytes) -> Self:
+        """Wrap 32 bytes.
+
+        Raises:
+            ValueError: another length (text of people goes through `wire.text.parse_key`).
+        """
+        if len(raw) != KEY_SIZE:
+            raise ValueError(f"a key has {KEY_SIZE} bytes, not {len(raw)}")
+        return super().__new__(cls, raw)
+
+    def __str__(self) -> str:
+        return b64encode(self).decode()
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self})"
+
+    @property
+    def short(self) -> str:
+        """The first eight characters: how logs name a peer."""
+        return str(self)[:8]
+
+
+class Secret:
+    """A private or preshared key: 32 bytes that no repr, log or comparison time gives away."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        if len(raw) != KEY_SIZE:
+            raise ValueError(f"a key has {KEY_SIZE} bytes, not {len(raw)}")
+        self._raw = bytes(raw)
+
+    def reveal(self) -> bytes:
+        """Return the 32 bytes; for crypto and for writing where the owner asked for it."""
+        return self._raw
+
+    def to_base64(self) -> str:
+        """Return the key as `wg` writes it."""
+        return b64encode(self._raw).decode()
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all bits are zero: how the field writes "no key"."""
+        return hmac.compare_digest(self._raw, bytes(KEY_SIZE))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._raw, other.reveal())
+
+    def __hash__(self) -> int:
+        raise TypeError("a secret is no key of a table")
+
+    def __repr__(self) -> str:
+        return "Secret(hidden)"
+
+
+class Prefix(NamedTuple):
+    """A block of addresses; `address` is packed (4 or 16 bytes) with the host bits zero."""
+
+    address: bytes
+    length: int
+
+
+class Endpoint(NamedTuple):
+    """A UDP address; `host` is packed (4 or 16 bytes, never IPv4-mapped IPv6).
+
+    `scope` is the interface index of a link-local IPv6 address, else 0.
+    """
+
+    host: bytes
+    port: int
+    scope: int = 0
+
+
+class Local(NamedTuple):
+    """The address of this host that a datagram came to or leaves from, and the interface.
+
+    `interface` is an index, 0 if any.
+    """
+
+    host: bytes
+    interface: int = 0
+
+
+class Burst(NamedTuple):
+    """UDP payloads of one remote address, end to end: the unit of UDP I/O both ways.
+
+    Every payload has `segment_size` bytes but the last, which may be shorter. One payload is a
+    burst of one; a GSO send or a GRO receive is a burst of many. An outgoing burst may hold a
+    list of payloads instead of one buffer, each one datagram. Valid until the next `receive` of
+    its port. `tos` is the whole byte (DSCP and ECN) of the outer IP header. `local` is where it
+    arrived or shall leave from; None leaves the choice to the kernel.
+    """
+
+    payload: Buffer | list[Buffer]
+    segment_size: int
+    remote: Endpoint
+    local: Local | None = None
+    tos: int = 0
+    dont_fragment: bool = False
+
+    def segments(self) -> Iterator[Buffer]:
+        """Yield each UDP payload."""
+        if isinstance(self.payload, list):
+            yield from self.payload
+        elif len(self.payload) <= self.segment_size:
+            yield self.payload
+        else:
+            for start in range(0, len(self.payload), self.segment_size):
+                yield self.payload[start : start + self.segment_size]
+
+
+class TunBurst(NamedTuple):
+    """One packet of the TUN interface, or several as one super packet (virtio_net_hdr).
+
+    `packet` begins with the IP header. With `gso_type` 0 it is one packet; `csum_start` other
+    than 0 says that the checksum at `csum_start + csum_offset` is to be completed.
+    """
+
+    packet: Buffer
+    gso_type: int = 0
+    gso_size: int = 0
+    csum_start: int = 0
+    csum_offset: int = 0
+
+
+class Deadline(NamedTuple):
+    """When an engine wants to be woken, and why (for logs and tests)."""
+
+    at: float
+    why: str
+
+
+# --- configuration: what may be asked of a running device (UAPI `set`, `wg set`) ---
+
+
+class AllowedIPChange(NamedTuple):
+    """Give a prefix to the peer (moving it from its owner), or take it away from this peer."""
+
+    prefix: Prefix
+    remove: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerChange:
+    """What is to change about one peer; None leaves a property as it is.
+
+    `preshared_key` all zero and `persistent_keepalive` 0 (seconds) switch off.
+    """
+
+    public_key: PublicKey
+    remove: bool = False
+    update_only: bool = False
+    preshared_key: Secret | None = None
+    endpoint: Endpoint | None = None
+    persistent_keepalive: int | None = None
+    replace_allowed_ips: bool = False
+    allowed_ips: Sequence[AllowedIPChange] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChange:
+    """What is to change about the device, applied as one; None leaves a property as it is.
+
+    `private_key` all zero removes the identity; `listen_port` 0 chooses one; `fwmark` 0 is off.
+    Peers are changed in the order given; a key may occur more than once.
+    """
+
+    private_key: Secret | None = None
+    listen_port: int | None = None
+    fwmark: int | None = None
+    replace_peers: bool = False
+    peers: Sequence[PeerChange] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """One peer as it is; `last_handshake` is Unix time in seconds, 0.0 if never."""
+
+    public_key: PublicKey
+    preshared_key: Secret
+    endpoint: Endpoint | None
+    last_handshake: float
+    rx_bytes: int
+    tx_bytes: int
+    persistent_keepalive: int
+    allowed_ips: tuple[Prefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """A device as it is; `listen_port` is the port in use, or the one asked for while down."""
+
+    private_key: Secret | None
+    public_key: PublicKey | None
+    listen_port: int
+    fwmark: int
+    peers: tuple[PeerStatus, ...]
+    drops: tuple[tuple[str, int], ...] = ()

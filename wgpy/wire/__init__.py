@@ -1,0 +1,1 @@
+"""Bytes: formats to values and back; no state."""

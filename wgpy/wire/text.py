@@ -1,0 +1,166 @@
+"""Keys, endpoints and prefixes as people and the UAPI write them (wg(8)).
+
+Every `parse_*` raises ConfigError, one line, and nothing else, for any text.
+"""
+
+import ipaddress
+from base64 import b64decode
+from binascii import Error as Base64Error
+
+from wgpy.errors import ConfigError
+from wgpy.model import KEY_SIZE, Endpoint, Prefix
+
+BASE64_KEY_SIZE = 44
+_V4_BITS = 32
+_V6_BITS = 128
+_MAX_PORT = 65535
+_MAX_SCOPE = 2**32 - 1
+
+
+def parse_key(text: str) -> bytes:
+    """Return the 32 bytes of a base64 key as `wg genkey` writes it.
+
+    Raises:
+        ConfigError: not 44 characters of base64 for 32 bytes. The text is not repeated in the
+            message: it may be a private key.
+    """
+    try:
+        raw = b64decode(text, validate=True)
+    except (Base64Error, ValueError):
+        raw = b""
+    if len(text) != BASE64_KEY_SIZE or len(raw) != KEY_SIZE:
+        raise ConfigError(
+            "a key is 32 bytes in 44 characters of base64, as wg genkey writes it"
+        )
+    return raw
+
+
+def parse_hex_key(text: str) -> bytes:
+    """Return the 32 bytes of a key in hexadecimal, as the UAPI writes it.
+
+    Raises:
+        ConfigError: not 64 hexadecimal digits.
+    """
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    if len(text) != 2 * KEY_SIZE or len(raw) != KEY_SIZE:
+        raise ConfigError("a key is 64 hexadecimal digits")
+    return raw
+
+
+def parse_address(text: str) -> bytes:
+    """Return an IP address packed, 4 or 16 bytes.
+
+    Raises:
+        ConfigError: no IPv4 or IPv6 address.
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no IP address") from None
+    if getattr(address, "scope_id", None):
+        raise ConfigError(f"{text!r}: a zone has no place here")
+    return address.packed
+
+
+def parse_prefix(text: str) -> Prefix:
+    """Return `ADDRESS[/LENGTH]`; without a length it is one address. Host bits are cleared.
+
+    Raises:
+        ConfigError: no address, or a length out of range.
+    """
+    host, slash, length_text = text.partition("/")
+    packed = parse_address(host)
+    bits = len(packed) * 8
+    if not slash:
+        return Prefix(packed, bits)
+    if not (length_text.isascii() and length_text.isdigit()) or int(length_text[:4]) > bits:
+        raise ConfigError(f"{text!r}: the length of a prefix is 0 to {bits}")
+    return mask(packed, int(length_text))
+
+
+def mask(address: bytes, length: int) -> Prefix:
+    """Return the prefix of `length` bits that holds a packed address."""
+    bits = len(address) * 8
+    if length == bits:
+        return Prefix(address, length)
+    kept = int.from_bytes(address) >> (bits - length) << (bits - length)
+    return Prefix(kept.to_bytes(len(address)), length)
+
+
+def parse_port(text: str) -> int:
+    """Return a UDP port, 0 to 65535.
+
+    Raises:
+        ConfigError: no such number.
+    """
+    if not (text.isascii() and text.isdigit()) or int(text[:6]) > _MAX_PORT:
+        raise ConfigError(f"{text!r} is no port: a number from 0 to {_MAX_PORT}")
+    return int(text)
+
+
+def split_host_port(text: str) -> tuple[str, int]:
+    """Return host (name or address, brackets removed) and port of `HOST:PORT` or `[V6]:PORT`.
+
+    Raises:
+        ConfigError: no such form, or no such port.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ConfigError(f"{text!r}: write an IPv6 endpoint as [ADDRESS]:PORT")
+    if not colon or not host:
+        raise ConfigError(f"{text!r} is no endpoint: HOST:PORT or [ADDRESS]:PORT")
+    return host, parse_port(port)
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Return a numeric endpoint: `1.2.3.4:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820`.
+
+    IPv4-mapped IPv6 becomes IPv4.
+
+    Raises:
+        ConfigError: no numeric endpoint, or port 0.
+    """
+    host, port = split_host_port(text)
+    host, percent, zone = host.partition("%")
+    packed = parse_address(host)
+    if percent and not (zone.isascii() and zone.isdigit() and int(zone[:11]) <= _MAX_SCOPE):
+        raise ConfigError(f"{text!r}: the zone is the number of an interface")
+    if percent and len(packed) * 8 == _V4_BITS:
+        raise ConfigError(f"{text!r}: an IPv4 address has no zone")
+    if port == 0:
+        raise ConfigError(f"{text!r}: port 0 cannot be sent to")
+    return Endpoint(unmap(packed), port, int(zone) if percent else 0)
+
+
+def unmap(address: bytes) -> bytes:
+    """Return an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) as IPv4, any other as it is."""
+    if len(address) * 8 == _V6_BITS and address.startswith(_V4_MAPPED):
+        return address[len(_V4_MAPPED) :]
+    return address
+
+
+_V4_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def format_address(address: bytes) -> str:
+    """Return a packed address as text."""
+    return str(ipaddress.ip_address(address))
+
+
+def format_prefix(prefix: Prefix) -> str:
+    """Return `ADDRESS/LENGTH`."""
+    return f"{format_address(prefix.address)}/{prefix.length}"
+
+
+def format_endpoint(endpoint: Endpoint) -> str:
+    """Return the endpoint as `parse_endpoint` reads it."""
+    host = format_address(endpoint.host)
+    if len(endpoint.host) * 8 == _V4_BITS:
+        return f"{host}:{endpoint.port}"
+    zone = f"%{endpoint.scope}" if endpoint.scope else ""
+    return f"[{host}{zone}]:{endpoint.port}"
