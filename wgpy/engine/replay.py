@@ -33,7 +33,6 @@ class ReplayWindow:
         if counter == upcoming:
             self._ring[counter & _MASK] = 1
             self._next = counter + 1
-            self._ring[self._next & _MASK] = 0
             return True
         if counter > upcoming:
             self._clear(upcoming, counter)

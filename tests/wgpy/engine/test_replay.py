@@ -1,0 +1,119 @@
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgpy.engine.constants import REJECT_AFTER_MESSAGES as REJECT
+from wgpy.engine.constants import REPLAY_WINDOW
+from wgpy.engine.replay import ReplayWindow
+
+LIMIT = REPLAY_WINDOW + 1
+
+# The table that the tests of other implementations share, in its order.
+NUMBERED = [
+    (0, True),
+    (1, True),
+    (1, False),
+    (9, True),
+    (8, True),
+    (7, True),
+    (7, False),
+    (LIMIT, True),
+    (LIMIT - 1, True),
+    (LIMIT - 1, False),
+    (LIMIT - 2, True),
+    (2, True),
+    (2, False),
+    (LIMIT + 16, True),
+    (3, False),
+    (LIMIT + 16, False),
+    (LIMIT * 4, True),
+    (LIMIT * 4 - (LIMIT - 1), True),
+    (10, False),
+    (LIMIT * 4 - LIMIT, False),
+    (LIMIT * 4 - (LIMIT + 1), False),
+    (LIMIT * 4 - (LIMIT - 2), True),
+    (LIMIT * 4 + 1 - LIMIT, False),
+    (0, False),
+    (REJECT, False),
+    (REJECT - 1, True),
+    (REJECT, False),
+    (REJECT - 1, False),
+    (REJECT - 2, True),
+    (REJECT + 1, False),
+    (REJECT + 2, False),
+    (REJECT - 2, False),
+    (REJECT - 3, True),
+    (0, False),
+]
+
+
+def accepted(counters: Iterable[int]) -> list[bool]:
+    window = ReplayWindow()
+    return [window.accept(counter) for counter in counters]
+
+
+def test_the_numbered_cases_have_their_answers():
+    assert len(NUMBERED) == 34
+    assert accepted(counter for counter, _ in NUMBERED) == [fresh for _, fresh in NUMBERED]
+
+
+@pytest.mark.parametrize(
+    ("fresh", "after"),
+    [
+        (range(1, REPLAY_WINDOW + 1), [(0, True), (0, False)]),
+        (range(2, REPLAY_WINDOW + 2), [(1, True), (0, False)]),
+        (range(REPLAY_WINDOW + 1, 0, -1), []),
+        (range(REPLAY_WINDOW + 2, 1, -1), [(0, False)]),
+        (range(REPLAY_WINDOW, 0, -1), [(REPLAY_WINDOW + 1, True), (0, False)]),
+        (range(REPLAY_WINDOW, 0, -1), [(0, True), (REPLAY_WINDOW + 1, True)]),
+    ],
+    ids=["up", "up from 2", "down", "down to 2", "down, hole above", "down, hole below"],
+)
+def test_a_run_through_the_whole_window_is_accepted_once(fresh, after):
+    window = ReplayWindow()
+    assert all(window.accept(counter) for counter in fresh)
+    assert [window.accept(counter) for counter, _ in after] == [answer for _, answer in after]
+    assert not any(window.accept(counter) for counter in fresh)
+
+
+def test_the_spent_counter_is_refused_in_its_order():
+    assert accepted([REJECT - 1, REJECT, REJECT + 1]) == [True, False, False]
+
+
+@pytest.mark.parametrize("start", [0, 5, 8191, 8192, 20_000])
+@pytest.mark.parametrize("jump", [2, 4000, 8128, 8129, 8191, 8192, 8193, 30_000])
+def test_what_a_jump_skipped_is_accepted_once_while_in_the_window(start, jump):
+    window = ReplayWindow()
+    before = range(max(0, start - 9000), start + 1)
+    for counter in before:
+        assert window.accept(counter)
+    greatest = start + jump
+    assert window.accept(greatest)
+    for counter in range(max(0, greatest - 9000), greatest + 1):
+        late = greatest - counter > REPLAY_WINDOW
+        seen = counter <= start or counter == greatest
+        assert window.accept(counter) == (not late and not seen), counter
+        assert not window.accept(counter)
+
+
+NEAR_EDGES = st.builds(
+    lambda edge, distance: max(0, edge + distance),
+    st.sampled_from([0, REPLAY_WINDOW, 8192, 3 * 8192, REJECT]),
+    st.integers(-70, 70),
+)
+STEPS = st.one_of(st.just(1), st.integers(-REPLAY_WINDOW - 3, 9000), st.integers(-3, 3))
+
+
+@given(NEAR_EDGES, st.lists(STEPS | NEAR_EDGES.map(str), max_size=100))
+def test_every_history_is_that_of_a_set(start, steps):
+    window, seen, counter, greatest = ReplayWindow(), set[int](), start, -1
+    for step in [0, *steps]:
+        # A number is a distance from the last counter, a string a counter.
+        counter = int(step) if isinstance(step, str) else max(0, counter + step)
+        fresh = counter < REJECT and counter not in seen and counter + REPLAY_WINDOW >= greatest
+        assert window.accept(counter) == fresh
+        if fresh:
+            seen.add(counter)
+            greatest = max(greatest, counter)
