@@ -1,0 +1,143 @@
+"""The few fields of inner IP headers that a tunnel needs (RFC 791, 3.1; RFC 8200, 3).
+
+field            IPv4 (20 bytes or more)      IPv6 (40 bytes)
+version          byte 0, upper half           byte 0, upper half
+traffic class    byte 1                       bytes 0 and 1, the middle
+length           2..4, of the whole packet    4..6, of what follows the header
+checksum         10..12                       none
+source           12..16                       8..24
+destination      16..20                       24..40
+"""
+
+import struct
+from collections.abc import Callable
+from struct import Struct
+from typing import Final, TypeAlias
+
+from wgpy.errors import Drop, Rejected
+from wgpy.model import Buffer
+
+V4_HEADER_SIZE: Final = 20
+V6_HEADER_SIZE: Final = 40
+
+_Destination: TypeAlias = Callable[[Buffer], tuple[bytes]]
+_LengthSource: TypeAlias = Callable[[Buffer], tuple[int, bytes]]
+# Each refuses what is shorter than the header; no length is compared besides.
+_V4_DESTINATION: Final[_Destination] = Struct("16x 4s").unpack_from
+_V6_DESTINATION: Final[_Destination] = Struct("24x 16s").unpack_from
+_V4_LENGTH_SOURCE: Final[_LengthSource] = Struct(">2x H 8x 4s 4x").unpack_from
+_V6_LENGTH_SOURCE: Final[_LengthSource] = Struct(">4x H 2x 16s 16x").unpack_from
+_WORD: Final = Struct(">H")
+_CHECKSUM_AT: Final = 10
+_WORD_MAX: Final = 0xFFFF
+
+# The last two bits of the traffic class (RFC 3168, 5).
+_ECN: Final = 3
+_NOT_ECT: Final = 0
+_ECT_1: Final = 1
+_ECT_0: Final = 2
+_CE: Final = 3
+
+
+def version(packet: Buffer) -> int:
+    """Return the IP version of a packet that has a byte at least; 4 and 6 are real."""
+    return packet[0] >> 4
+
+
+def destination_untrusted(packet: Buffer) -> bytes:
+    """Return the packed destination of a packet of the host.
+
+    Raises:
+        Rejected: NOT_IP, if it is neither IPv4 nor IPv6 or shorter than the header.
+    """
+    # hot path
+    try:
+        first = packet[0] >> 4
+        if first == 4:
+            return _V4_DESTINATION(packet)[0]
+        if first == 6:
+            return _V6_DESTINATION(packet)[0]
+    except (IndexError, struct.error):
+        pass
+    raise Rejected(Drop.NOT_IP)
+
+
+def source_and_size_untrusted(packet: Buffer) -> tuple[bytes, int]:
+    """Return the packed source of a decrypted packet and its size without the padding.
+
+    Raises:
+        Rejected: BAD_INNER, if it is no IP packet or its header promises more than there is.
+    """
+    # hot path
+    try:
+        first = packet[0] >> 4
+        if first == 4:
+            size, source = _V4_LENGTH_SOURCE(packet)
+            if V4_HEADER_SIZE <= size <= len(packet):
+                return source, size
+        elif first == 6:
+            size, source = _V6_LENGTH_SOURCE(packet)
+            size += V6_HEADER_SIZE
+            if size <= len(packet):
+                return source, size
+    except (IndexError, struct.error):
+        pass
+    raise Rejected(Drop.BAD_INNER)
+
+
+def checksum(data: Buffer, initial: int = 0) -> int:
+    """Return the Internet checksum of `data` (RFC 1071), odd bytes padded with a zero.
+
+    `initial` is added to the sum: words of a pseudo header, not complemented. The sum of all
+    16-bit words with the carries added in is the number that they spell, modulo 65535.
+    """
+    total = int.from_bytes(data)
+    if len(data) & 1:
+        total <<= 8
+    total += initial
+    folded = total % _WORD_MAX
+    # What is divided by 65535 adds up to 65535, and not to 0, unless all words are zero.
+    return _WORD_MAX - folded if folded or not total else 0
+
+
+def ecn_to_outer(packet: Buffer) -> int:
+    """Return the outer traffic class for a packet that `destination_untrusted` passed.
+
+    No DSCP leaks, ECN is copied. As in the kernel, a packet marked CE by this host's own path
+    travels as ECT(0) (RFC 3168, 9.1.1, full functionality), so that further congestion shows.
+    """
+    ecn = _ecn(packet)
+    return _ECT_0 if ecn == _CE else ecn
+
+
+def ecn_from_outer(packet: Buffer, tos: int) -> Buffer:
+    """Return the packet with the congestion that its outer traffic class tells of (RFC 6040).
+
+    `packet` passed `source_and_size_untrusted`. CE is set where the transport is capable of
+    it; ECT(1) replaces ECT(0), as in the kernel. An IPv4 header checksum is adjusted.
+    """
+    outer = tos & _ECN
+    if outer in (_NOT_ECT, _ECT_0):
+        return packet
+    inner = _ecn(packet)
+    if inner in (_NOT_ECT, outer, _CE):
+        return packet
+    changed = bytearray(packet)
+    if version(packet) == 4:
+        before = changed[1]
+        changed[1] = before & ~_ECN | outer
+        (old,) = _WORD.unpack_from(changed, _CHECKSUM_AT)
+        # RFC 1624, equation 3: HC' = ~(~HC + ~m + m').
+        new = (_WORD_MAX - old) + (_WORD_MAX - before) + changed[1]
+        new = (new & _WORD_MAX) + (new >> 16)
+        new = (new & _WORD_MAX) + (new >> 16)
+        _WORD.pack_into(changed, _CHECKSUM_AT, _WORD_MAX - new)
+    else:
+        changed[1] = changed[1] & ~(_ECN << 4) | outer << 4
+    return changed
+
+
+def _ecn(packet: Buffer) -> int:
+    if version(packet) == 4:
+        return packet[1] & _ECN
+    return packet[1] >> 4 & _ECN
