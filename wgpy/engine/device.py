@@ -161,7 +161,7 @@ class Device:
         touched = self._roster.apply(change, now)
         static = self._common.static
         if static is not before:
-            self._intake = static and Intake(static.public, self._common.entropy)
+            self._intake = Intake(static.public, self._common.entropy) if static else None
         if change.listen_port is not None:
             self.listen_port = change.listen_port
         if change.fwmark is not None:
@@ -172,8 +172,8 @@ class Device:
         """Return the device and its peers as they are."""
         static = self._common.static
         return DeviceStatus(
-            private_key=static and static.secret,
-            public_key=static and static.public,
+            private_key=static.secret if static else None,
+            public_key=static.public if static else None,
             listen_port=self.listen_port,
             fwmark=self.fwmark,
             peers=self._roster.status(),
