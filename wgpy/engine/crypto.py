@@ -127,3 +127,59 @@ def _subtract(words: bytes, initial: bytes) -> bytes:
 
 def _xchacha_subkey(key: bytes, nonce: bytes) -> tuple[bytes, bytes]:
     return hchacha20(key, nonce[:16]), bytes(4) + nonce[16:]
+
+
+class StaticKey:
+    """The identity of this node: a clamped private key and what is derived from it.
+
+    The shared secret with each configured peer is computed once (`remember`), so that half of
+    a handshake's static work is done beforehand.
+    """
+
+    def __init__(self, secret: Secret) -> None:
+        self.secret = clamp(secret)
+        self.public = public_key(secret)
+        self._private = X25519PrivateKey.from_private_bytes(self.secret.reveal())
+        self._shared: dict[bytes, bytes | None] = {}
+
+    def remember(self, remote: bytes) -> bool:
+        """Compute the shared secret with a peer; False if there is none (low-order key)."""
+        try:
+            self._shared[remote] = dh(self._private, X25519PublicKey.from_public_bytes(remote))
+        except Rejected:
+            self._shared[remote] = None
+        return self._shared[remote] is not None
+
+    def forget(self, remote: bytes) -> None:
+        """Drop the shared secret with a peer."""
+        self._shared.pop(remote, None)
+
+    def exchange(self, remote: bytes) -> bytes:
+        """Return the shared secret with any public key (see `dh`).
+
+        Raises:
+            Rejected: NOT_AUTHENTIC, for a key of low order.
+        """
+        shared = self._shared.get(remote)
+        if shared is not None:
+            return shared
+        return dh(self._private, X25519PublicKey.from_public_bytes(remote))
+
+    def __repr__(self) -> str:
+        return f"StaticKey({self.public})"
+
+
+class EphemeralKey:
+    """A key pair of one handshake, made from 32 bytes of entropy."""
+
+    def __init__(self, entropy: bytes) -> None:
+        self._private = X25519PrivateKey.from_private_bytes(clamp(Secret(entropy)).reveal())
+        self.public = self._private.public_key().public_bytes_raw()
+
+    def exchange(self, remote: bytes) -> bytes:
+        """Return the shared secret with a public key (see `dh`).
+
+        Raises:
+            Rejected: NOT_AUTHENTIC, for a key of low order.
+        """
+        return dh(self._private, X25519PublicKey.from_public_bytes(remote))

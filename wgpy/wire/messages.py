@@ -125,13 +125,6 @@ class CookieReply(NamedTuple):
         return cls(*fields)
 
 
-class DataHeader(NamedTuple):
-    """The head of a data packet (paper 5.4.6), 16 bytes before the ciphertext."""
-
-    receiver: int
-    counter: int
-
-
 def type_untrusted(payload: Buffer) -> int:
     """Return the type of a message, reserved bytes included; 0 if it is shorter than that."""
     if len(payload) < _TYPE.size:
@@ -140,16 +133,19 @@ def type_untrusted(payload: Buffer) -> int:
     return kind
 
 
-def data_header_untrusted(payload: Buffer) -> DataHeader:
-    """Return receiver and counter of a payload whose type was found to be data.
+def is_foreign(payload: Buffer) -> bool:
+    """Tell whether a datagram is none of WireGuard's, but of whoever embeds the node."""
+    return len(payload) > 0 and payload[0] >= FOREIGN_FIRST_BYTE
 
-    Raises:
-        Rejected: MALFORMED, if it is too short for a header and a tag.
-    """
+
+def data_fields_untrusted(payload: Buffer) -> tuple[int, int, int]:
+    """Return type, receiver and counter of a payload as if it were data; (0, 0, 0) if short."""
     if len(payload) < DATA_OVERHEAD:
-        raise Rejected(Drop.MALFORMED)
-    _, receiver, counter = _DATA.unpack_from(payload)
-    return DataHeader(receiver, counter)
+        return _NO_FIELDS
+    return _DATA.unpack_from(payload)  # type: ignore[return-value]
+
+
+_NO_FIELDS: Final = (0, 0, 0)
 
 
 def encode_data_header(receiver: int, counter: int) -> bytes:

@@ -1,0 +1,235 @@
+import fcntl
+import os
+import select
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Lab, wait_until
+from tests.wgpy.io.inside import inside
+from wgpy.errors import ConfigError
+from wgpy.io import tun_linux
+from wgpy.io.tun_linux import TunLinux, check_name
+from wgpy.model import TunBurst
+
+IFF_TAP = 0x0002
+INSIDE, OUTSIDE = "198.51.100.1", "198.51.100.2"
+
+
+@pytest.fixture
+def tun(lab: Lab) -> Iterator[TunLinux]:
+    made = TunLinux.create(lab.ifname())
+    yield made
+    made.close()
+
+
+def udp_packet(size: int) -> bytes:
+    """Return an IPv4 packet of `size` bytes from outside to port 9 of the host."""
+    header = struct.pack(
+        ">BBHHHBBH4s4s",
+        *(0x45, 0, size, 0, 0x4000, 64, 17, 0),
+        *(socket.inet_aton(OUTSIDE), socket.inet_aton(INSIDE)),
+    )
+    total = sum(struct.unpack(">10H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    header = header[:10] + struct.pack(">H", 0xFFFF - total) + header[12:]
+    return header + struct.pack(">HHHH", 7, 9, size - 20, 0) + bytes(size - 28)
+
+
+def received(tun: TunLinux, wanted: int = 1) -> list[bytes]:
+    """Return IPv4 packets the host sends (IPv6 says things of its own), waiting for them."""
+    got: list[bytes] = []
+
+    def enough() -> bool:
+        got.extend(bytes(b.packet) for b in tun.receive() if b.packet[0] >> 4 == 4)
+        return len(got) >= wanted
+
+    wait_until(enough)
+    return got
+
+
+@pytest.mark.parametrize("name", ["", "x" * 16, "a/b", "a:b", "a b", ".", "..", "é" * 8])
+def test_a_name_the_kernel_refuses_is_refused_with_one_line(name):
+    with pytest.raises(ConfigError, match="interface name"):
+        check_name(name)
+
+
+def test_a_missing_device_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(tun_linux, "pytun", None)
+    monkeypatch.setattr(tun_linux, "DEVICE", "/dev/net/absent")
+    with pytest.raises(ConfigError, match="--device /dev/net/tun"):
+        TunLinux.create("wgpyt-none")
+
+
+def test_a_descriptor_that_is_no_tun_is_refused():
+    with socket.socket() as other, pytest.raises(ConfigError, match="no TUN interface"):
+        TunLinux.from_fd(other.fileno())
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("by_pytun", [True, False])
+def test_a_new_interface_has_name_mtu_and_flags(lab, monkeypatch, by_pytun):
+    if not by_pytun:
+        monkeypatch.setattr(tun_linux, "pytun", None)
+    else:
+        pytest.importorskip("pytun")
+    name = lab.ifname()
+    tun = TunLinux.create(name, 1380)
+    try:
+        assert (tun.name(), tun.mtu(), tun.is_up()) == (name, 1380, False)
+        assert not os.get_inheritable(tun.fileno())
+        assert not os.get_blocking(tun.fileno())
+        assert tun.receive() == []
+        heir = TunLinux.from_fd(os.dup(tun.fileno()))
+        tun.close()
+        assert heir.name() == name
+        heir.close()
+        assert name not in [entry for _, entry in socket.if_nameindex()]
+    finally:
+        tun.close()
+
+
+@pytest.mark.root
+def test_without_permission_the_error_names_the_capability(lab):
+    child = lab.spawn(
+        None,
+        *("setpriv", "--bounding-set", "-net_admin", "--"),
+        *(
+            sys.executable,
+            "-c",
+            "from wgpy.io.tun_linux import TunLinux; TunLinux.create('wgpyt0')",
+        ),
+    )
+    assert child.wait() == 1
+    assert "CAP_NET_ADMIN" in child.log()
+
+
+@pytest.mark.root
+def test_a_name_in_use_is_refused_after_some_patience(tun, monkeypatch):
+    monkeypatch.setattr(tun_linux, "BUSY_PATIENCE", 0.1)
+    with pytest.raises(ConfigError, match="in use"):
+        TunLinux.create(tun.name())
+
+
+@pytest.mark.root
+def test_a_name_that_another_kind_of_interface_has_is_refused(lab):
+    with inside(lab.ns()), pytest.raises(ConfigError, match="another kind"):
+        TunLinux.create("lo")
+
+
+@pytest.mark.root
+def test_an_mtu_the_kernel_does_not_take_is_refused_and_nothing_stays(lab):
+    name = lab.ifname()
+    with pytest.raises(ConfigError, match="MTU 9"):
+        TunLinux.create(name, 9_999_999)
+    assert name not in [entry for _, entry in socket.if_nameindex()]
+
+
+@pytest.mark.root
+def test_packets_pass_both_ways_up_to_the_largest_mtu(lab):
+    ns = lab.ns()
+    with inside(ns):
+        tun = TunLinux.create("big", 34736)
+        host = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        lab.address(ns, "big", f"{INSIDE}/24")
+        host.bind((INSIDE, 9))
+        host.settimeout(5)
+        tun.send([TunBurst(udp_packet(34736)), TunBurst(memoryview(udp_packet(100)))])
+        assert [len(host.recv(65535)) for _ in range(2)] == [34736 - 28, 72]
+        host.sendto(bytes(34736 - 28), (OUTSIDE, 9))
+        assert len(received(tun)[0]) == 34736
+        tun.set_mtu(65535)
+        host.sendto(bytes(65507), (OUTSIDE, 9))
+        assert len(received(tun)[0]) == 65535
+        host.close()
+        tun.close()
+
+
+@pytest.mark.root
+def test_one_receive_takes_a_bounded_number_in_order(lab):
+    ns = lab.ns()
+    with inside(ns):
+        tun = TunLinux.create("many")
+        lab.address(ns, "many", f"{INSIDE}/24")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
+            for number in range(100):
+                host.sendto(bytes([number]), (OUTSIDE, 9))
+        assert len(tun.receive()) == tun_linux.RECEIVE_LIMIT
+        tun.receive()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
+            for number in range(100):
+                host.sendto(bytes([number]), (OUTSIDE, 9))
+        assert [packet[-1] for packet in received(tun, 100)] == list(range(100))
+        tun.close()
+
+
+@pytest.mark.root
+def test_one_bad_packet_costs_one_packet_and_a_link_down_none_of_the_program(lab):
+    ns = lab.ns()
+    with inside(ns):
+        tun = TunLinux.create("bad")
+        tun.send([TunBurst(udp_packet(100))])
+        assert tun.counters.down == 1
+        lab.address(ns, "bad", f"{INSIDE}/24")
+        assert tun.is_up()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
+            host.bind((INSIDE, 9))
+            host.settimeout(5)
+            good = TunBurst(udp_packet(100))
+            tun.send([good, TunBurst(b""), TunBurst(b"\xff\x00"), good])
+            assert [len(host.recv(65535)) for _ in range(2)] == [72, 72]
+        assert tun.counters.refused == 2
+        lab.ip(ns, "link", "set", "bad", "down")
+        assert not tun.is_up()
+        assert tun.receive() is not None
+        tun.close()
+
+
+@pytest.mark.root
+def test_a_rename_and_a_move_to_another_namespace_are_followed_by_the_descriptor(lab, tun):
+    ns, renamed = lab.ns(), lab.ifname()
+    lab.ip(None, "link", "set", tun.name(), "name", renamed)
+    assert tun.name() == renamed
+    lab.ip(None, "link", "set", renamed, "netns", ns, "name", "moved")
+    assert tun.name() == "moved"
+    assert not tun.is_up()
+    lab.address(ns, "moved", f"{INSIDE}/24")
+    assert tun.is_up()
+    with pytest.raises(OSError, match="No such device"):
+        tun.mtu()
+    with inside(ns), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
+        host.sendto(b"moved", (OUTSIDE, 9))
+    assert received(tun)[0].endswith(b"moved")
+
+
+@pytest.mark.root
+def test_a_deleted_interface_wakes_the_waiter_and_ends_the_port(lab, tun):
+    waiter = select.epoll()
+    waiter.register(tun.fileno(), select.EPOLLIN)
+    lab.ip(None, "link", "delete", tun.name())
+    assert waiter.poll(5)
+    waiter.close()
+    for _ in range(2):
+        with pytest.raises(EOFError):
+            tun.receive()
+    with pytest.raises(EOFError):
+        tun.name()
+    assert not tun.is_up()
+    tun.send([TunBurst(udp_packet(100))])
+    assert tun.counters.gone == 1
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("flags", [tun_linux.IFF_TUN | tun_linux.IFF_VNET_HDR, IFF_TAP])
+def test_a_descriptor_of_another_format_is_refused(lab, flags):
+    fd = os.open(tun_linux.DEVICE, os.O_RDWR)
+    try:
+        request = struct.pack("=16sH22x", lab.ifname().encode(), flags)
+        fcntl.ioctl(fd, tun_linux.TUNSETIFF, request)
+        with pytest.raises(ConfigError, match="IFF_NO_PI"):
+            TunLinux.from_fd(fd)
+    finally:
+        os.close(fd)

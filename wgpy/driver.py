@@ -1,0 +1,161 @@
+"""Drive an engine with real ports and a real clock; all event loop code of the data path.
+
+Everything is a descriptor with a callback: sockets, the interface, one alarm on the clock that
+runs on in suspend. A wake-up handles a bounded number of packets, so nothing starves.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from wgpy.io.clock import Alarm
+from wgpy.io.ports import TunPort, UdpPort
+from wgpy.model import Burst, Deadline, TunBurst
+
+
+class Engine(Protocol):
+    """A state machine with no world of its own.
+
+    Feed it (`receive_*`, `handle_deadline`), then drain it (`take_*`) and ask when to come back
+    (`next_deadline`). Calls that take `now` never see it decrease.
+    """
+
+    def receive_bursts(self, bursts: Sequence[Burst], now: float) -> None:
+        """Take what came from the network; bad input is counted, never raised."""
+
+    def receive_packets(self, packets: Sequence[TunBurst], now: float) -> None:
+        """Take what the host wants sent."""
+
+    def handle_deadline(self, now: float) -> None:
+        """Act on every deadline that is due at `now`; the next one is later than `now`."""
+
+    def next_deadline(self) -> Deadline | None:
+        """Return when to call `handle_deadline`, or None."""
+
+    def take_bursts(self) -> list[Burst]:
+        """Return and forget what is to be sent to the network."""
+
+    def take_packets(self) -> list[TunBurst]:
+        """Return and forget what is to be handed to the host."""
+
+
+class Driver:
+    """Joins one engine to its UDP port and TUN port on the running loop.
+
+    `after_step` is called after each drain; `tun_gone` once, when the interface was deleted.
+    While UDP cannot take more, the TUN is not read: the host's queue is the one that fills.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        udp: UdpPort,
+        tun: TunPort,
+        clock: Callable[[], float],
+        after_step: Callable[[], None],
+        tun_gone: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._udp = udp
+        self._tun = tun
+        self._clock = clock
+        self._after_step = after_step
+        self._tun_gone = tun_gone
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm()
+        self._armed: float | None = None
+        self._now = clock()
+        self._readers: tuple[int, ...] = ()
+        self._blocked: tuple[int, ...] = ()
+
+    def start(self) -> None:
+        """Begin to serve; returns at once."""
+        self._loop.add_reader(self._alarm.fileno(), self._alarm_rang)
+        self._loop.add_reader(self._tun.fileno(), self._tun_readable)
+        self.rebound()
+        self.settle()
+
+    def stop(self) -> None:
+        """Stop serving; the ports stay open."""
+        self._loop.remove_reader(self._alarm.fileno())
+        self._loop.remove_reader(self._tun.fileno())
+        self.unbinding()
+        self._alarm.close()
+
+    def unbinding(self) -> None:
+        """Let go of the UDP descriptors: they are about to be closed or replaced."""
+        for fileno in self._readers:
+            self._loop.remove_reader(fileno)
+        for fileno in self._blocked:
+            self._loop.remove_writer(fileno)
+        if self._blocked:
+            self._loop.add_reader(self._tun.fileno(), self._tun_readable)
+        self._readers = self._blocked = ()
+
+    def rebound(self) -> None:
+        """Serve the UDP port's descriptors as they are now."""
+        self._readers = self._udp.filenos()
+        for fileno in self._readers:
+            self._loop.add_reader(fileno, self._udp_readable, fileno)
+
+    def advance(self, at_least: float = 0.0) -> float:
+        """Return `now`: the clock, but never less than before or than a deadline that rang."""
+        self._now = max(self._now, self._clock(), at_least)
+        return self._now
+
+    def settle(self) -> None:
+        """Drain the engine and arm the alarm; call it after every change of the engine."""
+        bursts, packets = self._engine.take_bursts(), self._engine.take_packets()
+        if bursts:
+            self._udp.send(bursts)
+            self._watch_blocked()
+        if packets:
+            self._tun.send(packets)
+        self._after_step()
+        deadline = self._engine.next_deadline()
+        at = deadline.at if deadline is not None else None
+        if at != self._armed:
+            self._armed = at
+            self._alarm.set(at)
+
+    def _udp_readable(self, fileno: int) -> None:
+        bursts = self._udp.receive(fileno)
+        if bursts:
+            self._engine.receive_bursts(bursts, self.advance())
+            self.settle()
+
+    def _tun_readable(self) -> None:
+        try:
+            packets = self._tun.receive()
+        except EOFError:
+            self._loop.remove_reader(self._tun.fileno())
+            self._tun_gone()
+            return
+        if packets:
+            self._engine.receive_packets(packets, self.advance())
+            self.settle()
+
+    def _alarm_rang(self) -> None:
+        self._alarm.clear()
+        at, self._armed = self._armed, None
+        if at is not None:
+            self._engine.handle_deadline(self.advance(at))
+        self.settle()
+
+    def _udp_writable(self, fileno: int) -> None:
+        self._udp.flush(fileno)
+        self._watch_blocked()
+
+    def _watch_blocked(self) -> None:
+        blocked = self._udp.blocked()
+        if blocked == self._blocked:
+            return
+        for fileno in set(self._blocked) - set(blocked):
+            self._loop.remove_writer(fileno)
+        for fileno in set(blocked) - set(self._blocked):
+            self._loop.add_writer(fileno, self._udp_writable, fileno)
+        if not self._blocked:
+            self._loop.remove_reader(self._tun.fileno())
+        if not blocked:
+            self._loop.add_reader(self._tun.fileno(), self._tun_readable)
+        self._blocked = blocked

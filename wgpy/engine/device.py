@@ -1,0 +1,389 @@
+"""One interface: peers, cryptokey routing and the path of packets; an Engine (paper 2 to 6).
+
+Feed it bursts, packets and the time; it answers with bursts, packets and events. Whatever
+comes from the network is dropped and counted if it is not good, never raised. The order of
+checks of a data packet is the kernel's: index, age, authenticity, replay, then where the peer
+is, sessions and timers, and only then whether the inner source may come from this peer.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from wgpy.engine import constants
+from wgpy.engine.deadlines import Deadlines
+from wgpy.engine.handshake import open_initiation_untrusted
+from wgpy.engine.indices import IndexTable
+from wgpy.engine.intake import Intake, Waiting
+from wgpy.engine.mtu import RouteMtus
+from wgpy.engine.peer import Common, Outbox, Path, Peer
+from wgpy.engine.ratelimit import RateLimiter
+from wgpy.engine.roster import Roster
+from wgpy.engine.session import PAPER_LIMITS, Limits
+from wgpy.errors import Drop, Rejected
+from wgpy.events import DatagramReceived, Event, InnerReceived, LoadChanged
+from wgpy.model import (
+    Buffer,
+    Burst,
+    Deadline,
+    DeviceChange,
+    DeviceStatus,
+    Prefix,
+    PublicKey,
+    TunBurst,
+)
+from wgpy.wire import icmp, ip, messages
+
+_HANDSHAKE_SIZES: Final = {
+    messages.TYPE_INITIATION: messages.INITIATION_SIZE,
+    messages.TYPE_RESPONSE: messages.RESPONSE_SIZE,
+}
+
+
+class Device:
+    """A WireGuard interface without a world of its own.
+
+    Args:
+        entropy: returns that many bytes fit for keys.
+        wall_offset: Unix time minus `now`.
+        limits: when sessions are renewed and end.
+        embedded: hand over what is not WireGuard's (first byte >= 0x80; inner packets that are
+            not IP) as events instead of dropping it.
+    """
+
+    def __init__(
+        self,
+        entropy: Callable[[int], bytes],
+        wall_offset: float,
+        limits: Limits = PAPER_LIMITS,
+        *,
+        embedded: bool = False,
+    ) -> None:
+        self.listen_port = 0
+        self.fwmark = 0
+        self._common = Common(entropy, wall_offset, limits, IndexTable(entropy))
+        self._roster = Roster(self._common)
+        self._intake: Intake | None = None
+        self._deadlines: Deadlines[Peer] = Deadlines()
+        self._route_mtus = RouteMtus()
+        self._icmp_limit = RateLimiter()
+        self._embedded = embedded
+        self._loaded = False
+        self._backlog: Deadline | None = None
+
+    # --- the engine's verbs ---
+
+    def receive_bursts(self, bursts: Sequence[Burst], now: float) -> None:
+        """Take what came from the network."""
+        if not self._common.up:
+            return
+        touched: set[Peer] = set()
+        run: list[tuple[int, Buffer]] = []
+        run_receiver, run_burst = -1, None
+        for burst in bursts:
+            for payload in burst.segments():
+                kind, receiver, counter = messages.data_fields_untrusted(payload)
+                if kind != messages.TYPE_DATA:
+                    self._receive_other(payload, burst, touched, now)
+                    continue
+                if receiver != run_receiver or not _same_path(burst, run_burst):
+                    self._receive_data(run_receiver, run, run_burst, touched, now)
+                    run, run_receiver, run_burst = [], receiver, burst
+                run.append((counter, payload))
+        self._receive_data(run_receiver, run, run_burst, touched, now)
+        self._work_off(touched, now)
+        self._rearm(touched)
+
+    def receive_packets(self, packets: Sequence[TunBurst], now: float) -> None:
+        """Take what the host wants sent."""
+        if not self._common.up:
+            return
+        runs: dict[tuple[Peer, int, int], list[Buffer]] = {}
+        for packet, *_ in packets:
+            try:
+                destination = ip.destination_untrusted(packet)
+            except Rejected as rejected:
+                self._drop(rejected.drop)
+                continue
+            peer = self._roster.routes.lookup(destination)
+            if peer is None or peer.path.endpoint is None:
+                self._refuse(packet, Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT, now)
+                continue
+            mtu = self._route_mtus.lookup(destination, self._common.mtu)
+            key = (peer, ip.ecn_to_outer(packet), mtu)
+            run = runs.get(key)
+            if run is None:
+                runs[key] = [packet]
+            else:
+                run.append(packet)
+        for (peer, tos, mtu), run in runs.items():
+            peer.send(run, tos, mtu, now)
+        self._rearm(peer for peer, _, _ in runs)
+
+    def handle_deadline(self, now: float) -> None:
+        """Act on every deadline that is due at `now`; the next one is later than `now`."""
+        touched = set(self._deadlines.pop_due(now))
+        for peer in touched:
+            peer.handle_deadline(now)
+        self._work_off(touched, now)
+        self._rearm(touched)
+
+    def next_deadline(self) -> Deadline | None:
+        """Return when to call `handle_deadline`, or None."""
+        deadline = self._deadlines.next()
+        if self._backlog is None or (deadline is not None and deadline.at < self._backlog.at):
+            return deadline
+        return self._backlog
+
+    def take_bursts(self) -> list[Burst]:
+        """Return and forget what is to be sent to the network."""
+        taken, self._out.bursts = self._out.bursts, []
+        return taken
+
+    def take_packets(self) -> list[TunBurst]:
+        """Return and forget what is to be handed to the host."""
+        taken, self._out.packets = self._out.packets, []
+        return taken
+
+    def take_events(self) -> list[Event]:
+        """Return and forget what happened."""
+        taken, self._out.events = self._out.events, []
+        return taken
+
+    # --- configuration ---
+
+    def configure(self, change: DeviceChange, now: float) -> None:
+        """Apply a change as a whole; ports and marks are noted for `status`.
+
+        Raises:
+            ConfigError: it cannot be; nothing is changed.
+        """
+        before = self._common.static
+        touched = self._roster.apply(change, now)
+        static = self._common.static
+        if static is not before:
+            self._intake = Intake(static.public, self._common.entropy) if static else None
+        if change.listen_port is not None:
+            self.listen_port = change.listen_port
+        if change.fwmark is not None:
+            self.fwmark = change.fwmark
+        self._rearm(touched)
+
+    def status(self) -> DeviceStatus:
+        """Return the device and its peers as they are."""
+        static = self._common.static
+        return DeviceStatus(
+            private_key=static.secret if static else None,
+            public_key=static.public if static else None,
+            listen_port=self.listen_port,
+            fwmark=self.fwmark,
+            peers=self._roster.status(),
+            drops=tuple((drop.value, count) for drop, count in self._out.drops.items()),
+        )
+
+    def set_up(self, now: float, *, up: bool) -> None:
+        """Follow the interface: down forgets sessions, up greets peers with a keepalive."""
+        if up == self._common.up:
+            return
+        self._common.up = up
+        for peer in self._roster.peers.values():
+            if up:
+                peer.came_up(now)
+            else:
+                peer.went_down("the interface is down")
+        if not up and self._common.static is not None:
+            self._intake = Intake(self._common.static.public, self._common.entropy)
+            self._backlog = None
+        self._rearm(self._roster.peers.values())
+
+    def set_mtu(self, mtu: int) -> None:
+        """Follow the interface's MTU, in bytes: padding does not exceed it."""
+        self._common.mtu = mtu
+
+    def set_route_mtus(self, routes: Iterable[tuple[Prefix, int]]) -> None:
+        """Follow routes through the interface with an MTU of their own."""
+        self._route_mtus = RouteMtus(routes)
+
+    def set_wall_offset(self, wall_offset: float) -> None:
+        """Follow the wall clock: Unix time minus `now`."""
+        self._common.wall_offset = wall_offset
+
+    def source_lost(self, host: bytes | None) -> None:
+        """Stop sending from a packed address that is gone; None: from any, routes changed."""
+        for peer in self._roster.peers.values():
+            local = peer.path.local
+            if local is not None and host in (None, local.host):
+                peer.forget_local()
+
+    # --- for whoever embeds the node ---
+
+    def send_datagram(self, burst: Burst) -> None:
+        """Send datagrams that are not WireGuard's; their first byte is >= 0x80."""
+        self._out.bursts.append(burst)
+
+    def send_inner(self, public_key: PublicKey, payloads: Sequence[bytes], now: float) -> bool:
+        """Send payloads that are not IP in the peer's session; False if it is no peer."""
+        peer = self._roster.peers.get(public_key)
+        if peer is None or not self._common.up:
+            return False
+        peer.send(payloads, 0, self._common.mtu, now)
+        self._rearm([peer])
+        return True
+
+    # --- inside: from the network ---
+
+    @property
+    def _out(self) -> Outbox:
+        return self._common.out
+
+    def _receive_data(
+        self,
+        receiver: int,
+        run: Sequence[tuple[int, Buffer]],
+        burst: Burst | None,
+        touched: set[Peer],
+        now: float,
+    ) -> None:
+        if burst is None:
+            return
+        peer, session = self._common.indices.lookup(receiver) or (None, None)
+        if peer is None or session is None:
+            self._drop(Drop.UNKNOWN_INDEX, len(run))
+            return
+        touched.add(peer)
+        path = Path(burst.remote, burst.local)
+        received = 0
+        for plaintext in peer.receive_data(session, run, path, now):
+            try:
+                source, size = ip.source_and_size_untrusted(plaintext)
+            except Rejected as rejected:
+                self._receive_inner(peer, plaintext, rejected.drop)
+                continue
+            if self._roster.routes.lookup(source) is not peer:
+                self._drop(Drop.NOT_ALLOWED)
+                continue
+            received += len(plaintext) + messages.DATA_OVERHEAD
+            packet: Buffer = plaintext if size == len(plaintext) else plaintext[:size]
+            self._out.packets.append(TunBurst(ip.ecn_from_outer(packet, burst.tos)))
+        peer.count_received(received)
+
+    def _receive_inner(self, peer: Peer, payload: bytes, drop: Drop) -> None:
+        if not self._embedded or ip.version(payload) in (4, 6):
+            self._drop(drop)
+        elif len(self._out.events) >= constants.MAX_FOREIGN:
+            self._drop(Drop.FOREIGN_OVERFLOW)
+        else:
+            peer.count_received(len(payload) + messages.DATA_OVERHEAD)
+            self._out.events.append(InnerReceived(peer.public_key, payload))
+
+    def _receive_other(
+        self, payload: Buffer, burst: Burst, touched: set[Peer], now: float
+    ) -> None:
+        kind = messages.type_untrusted(payload)
+        try:
+            if kind in _HANDSHAKE_SIZES:
+                self._admit(payload, kind, burst, now)
+            elif kind == messages.TYPE_COOKIE_REPLY:
+                touched.add(self._receive_cookie(payload, now))
+            elif self._embedded and messages.is_foreign(payload):
+                self._receive_foreign(payload, burst)
+            else:
+                self._drop(Drop.MALFORMED)
+        except Rejected as rejected:
+            self._drop(rejected.drop)
+
+    def _admit(self, payload: Buffer, kind: int, burst: Burst, now: float) -> None:
+        if len(payload) != _HANDSHAKE_SIZES[kind]:
+            raise Rejected(Drop.MALFORMED)
+        if self._intake is None:
+            raise Rejected(Drop.UNKNOWN_PEER)
+        reply = self._intake.admit_untrusted(payload, burst.remote, burst.local, now)
+        if reply is not None:
+            self._drop(Drop.COOKIE_DEMANDED)
+            self._out.bursts.append(Burst(reply, len(reply), burst.remote, burst.local))
+        self._report_load(self._intake, now)
+
+    def _receive_cookie(self, payload: Buffer, now: float) -> Peer:
+        reply = messages.CookieReply.decode_untrusted(payload)
+        entry = self._common.indices.lookup(reply.receiver)
+        if entry is None:
+            raise Rejected(Drop.UNKNOWN_INDEX)
+        entry[0].receive_cookie(reply, now)
+        return entry[0]
+
+    def _receive_foreign(self, payload: Buffer, burst: Burst) -> None:
+        if len(self._out.events) >= constants.MAX_FOREIGN:
+            raise Rejected(Drop.FOREIGN_OVERFLOW)
+        event = DatagramReceived(bytes(payload), burst.remote, burst.local)
+        self._out.events.append(event)
+
+    # --- inside: handshakes that waited ---
+
+    def _work_off(self, touched: set[Peer], now: float) -> None:
+        self._backlog = None
+        if self._intake is None:
+            return
+        for waiting in self._intake.take():
+            try:
+                touched.add(self._receive_handshake(waiting, now))
+            except Rejected as rejected:
+                self._drop(rejected.drop)
+        self._report_load(self._intake, now)
+        if len(self._intake):
+            self._backlog = Deadline(now + constants.BACKLOG_DELAY, "handshakes are waiting")
+        elif self._loaded:
+            end = now + constants.UNDER_LOAD_HYSTERESIS
+            self._backlog = Deadline(end, "see whether the load is over")
+
+    def _receive_handshake(self, waiting: Waiting, now: float) -> Peer:
+        message, remote, local = waiting
+        if messages.type_untrusted(message) == messages.TYPE_INITIATION:
+            peer = self._receive_initiation(message, Path(remote, local), now)
+        else:
+            peer = self._receive_response(message, Path(remote, local), now)
+        peer.count_received(len(message))
+        return peer
+
+    def _receive_initiation(self, message: bytes, path: Path, now: float) -> Peer:
+        static = self._common.static
+        assert static is not None, "without an identity nothing is admitted"
+        initiation = messages.Initiation.decode_untrusted(message)
+        opened = open_initiation_untrusted(static, initiation)
+        peer = self._roster.peers.get(PublicKey(opened.remote_static))
+        if peer is None:
+            raise Rejected(Drop.UNKNOWN_PEER)
+        peer.receive_initiation(opened, path, now)
+        return peer
+
+    def _receive_response(self, message: bytes, path: Path, now: float) -> Peer:
+        response = messages.Response.decode_untrusted(message)
+        peer, session = self._common.indices.lookup(response.receiver) or (None, None)
+        if peer is None or session is not None:
+            raise Rejected(Drop.UNKNOWN_INDEX)
+        peer.receive_response(response, path, now)
+        return peer
+
+    def _report_load(self, intake: Intake, now: float) -> None:
+        loaded = intake.is_under_load(now)
+        if loaded != self._loaded:
+            self._loaded = loaded
+            self._out.events.append(LoadChanged(loaded))
+
+    # --- inside: from the host ---
+
+    def _refuse(self, packet: Buffer, drop: Drop, now: float) -> None:
+        self._drop(drop)
+        answer = icmp.unreachable(packet)
+        if answer is not None and self._icmp_limit.allow(ip.destination_untrusted(answer), now):
+            self._out.packets.append(TunBurst(answer))
+
+    def _drop(self, drop: Drop, count: int = 1) -> None:
+        self._out.drops[drop] += count
+
+    def _rearm(self, peers: Iterable[Peer]) -> None:
+        for peer in peers:
+            self._deadlines.set(peer, peer.next_deadline())
+
+
+def _same_path(burst: Burst, other: Burst | None) -> bool:
+    """Tell whether two bursts differ in nothing but what they carry."""
+    return burst is other or (other is not None and burst[2:] == other[2:])

@@ -1,0 +1,110 @@
+"""The peers of a device, their prefixes, and what a change of configuration does to them.
+
+The semantics of the kernel's netlink.c: keys, prefixes that move between peers, a peer that has
+our own key, keepalives that start at once.
+"""
+
+from wgpy.engine import constants
+from wgpy.engine.allowedips import AllowedIPs
+from wgpy.engine.crypto import StaticKey
+from wgpy.engine.peer import Common, Peer
+from wgpy.errors import ConfigError
+from wgpy.model import DeviceChange, PeerChange, PeerStatus, PublicKey, Secret
+
+
+class Roster:
+    """Who the peers are and which addresses are theirs."""
+
+    def __init__(self, common: Common) -> None:
+        self.peers: dict[PublicKey, Peer] = {}
+        self.routes: AllowedIPs[Peer] = AllowedIPs()
+        self._common = common
+
+    def apply(self, change: DeviceChange, now: float) -> set[Peer]:
+        """Apply a change; return the peers whose deadlines may have moved, removed ones too.
+
+        Raises:
+            ConfigError: too many peers; nothing is changed.
+        """
+        if len(self.peers) + len(change.peers) > constants.MAX_PEERS:
+            raise ConfigError(f"a device has at most {constants.MAX_PEERS} peers")
+        touched: set[Peer] = set()
+        if change.private_key is not None:
+            touched |= self._set_identity(change.private_key)
+        if change.replace_peers:
+            for public_key in list(self.peers):
+                touched |= self._remove(public_key)
+        for peer_change in change.peers:
+            touched |= self._apply_to_peer(peer_change, now)
+        return touched
+
+    def status(self) -> tuple[PeerStatus, ...]:
+        """Return all peers as they are, in the order they were added."""
+        return tuple(
+            PeerStatus(
+                public_key=peer.public_key,
+                preshared_key=peer.preshared_key,
+                endpoint=peer.path.endpoint,
+                last_handshake=peer.traffic.last_handshake,
+                rx_bytes=peer.traffic.rx_bytes,
+                tx_bytes=peer.traffic.tx_bytes,
+                persistent_keepalive=peer.persistent_keepalive,
+                allowed_ips=tuple(self.routes.prefixes(peer)),
+            )
+            for peer in self.peers.values()
+        )
+
+    def _set_identity(self, secret: Secret) -> set[Peer]:
+        static = None if secret.is_zero else StaticKey(secret)
+        old = self._common.static
+        if (old and old.public) == (static and static.public):
+            return set()
+        self._common.static = static
+        touched = self._remove(static.public) if static else set()
+        for public_key, peer in self.peers.items():
+            if static is not None:
+                static.remember(public_key)
+            peer.identity_changed()
+            touched.add(peer)
+        return touched
+
+    def _apply_to_peer(self, change: PeerChange, now: float) -> set[Peer]:
+        static = self._common.static
+        if change.remove:
+            return self._remove(change.public_key)
+        peer = self.peers.get(change.public_key)
+        if peer is None:
+            if change.update_only or (static and static.public == change.public_key):
+                return set()
+            peer = self.peers[change.public_key] = Peer(change.public_key, self._common)
+            if static is not None:
+                static.remember(change.public_key)
+        if change.preshared_key is not None:
+            peer.preshared_key = change.preshared_key
+        if change.endpoint is not None:
+            peer.set_endpoint(change.endpoint)
+        self._change_allowed_ips(peer, change)
+        if change.persistent_keepalive is not None:
+            peer.set_persistent_keepalive(change.persistent_keepalive, now)
+        if self._common.up:
+            peer.flush(now)
+        return {peer}
+
+    def _change_allowed_ips(self, peer: Peer, change: PeerChange) -> None:
+        if change.replace_allowed_ips:
+            self.routes.remove_owner(peer)
+        for prefix, remove in change.allowed_ips:
+            if remove:
+                self.routes.remove(prefix, peer)
+            else:
+                self.routes.insert(prefix, peer)
+
+    def _remove(self, public_key: PublicKey) -> set[Peer]:
+        peer = self.peers.pop(public_key, None)
+        if peer is None:
+            return set()
+        self.routes.remove_owner(peer)
+        peer.went_down("the peer was removed")
+        if self._common.static is not None:
+            self._common.static.forget(public_key)
+        return {peer}

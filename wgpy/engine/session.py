@@ -1,0 +1,204 @@
+"""One session's keys, and the three slots that sessions move through (paper 5.4.6, 6.1-6.3).
+
+A session seals with its sending key and a counter, and opens with its receiving key and a
+replay window. `previous`, `current` and `next` may all receive; only `current` sends. The
+responder's new session waits in `next` until a packet proves that the initiator has the keys.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wgpy.engine import constants
+from wgpy.engine.crypto import Aead, NotAuthentic
+from wgpy.engine.replay import ReplayWindow
+from wgpy.errors import Drop
+from wgpy.model import Buffer
+from wgpy.wire.messages import ciphertext, encode_data_header, nonce
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a session is renewed and when it ends: the paper's values, or a test's."""
+
+    rekey_after_messages: int = constants.REKEY_AFTER_MESSAGES
+    reject_after_messages: int = constants.REJECT_AFTER_MESSAGES
+    rekey_after_time: float = constants.REKEY_AFTER_TIME
+    reject_after_time: float = constants.REJECT_AFTER_TIME
+
+
+PAPER_LIMITS = Limits()
+
+
+class Session:
+    """The keys, the counter and the replay window of one handshake's outcome."""
+
+    __slots__ = (
+        "_limits",
+        "_open",
+        "_renewal_asked_at",
+        "_seal",
+        "_window",
+        "created_at",
+        "initiator",
+        "local_index",
+        "may_send",
+        "remote_index",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        keys: tuple[bytes, bytes, int],
+        local_index: int,
+        now: float,
+        limits: Limits,
+        *,
+        initiator: bool,
+    ) -> None:
+        send, receive, remote_index = keys
+        self._seal = Aead(send)
+        self._open = Aead(receive)
+        self._window = ReplayWindow()
+        self._limits = limits
+        self._renewal_asked_at: float | None = None
+        self.local_index = local_index
+        self.remote_index = remote_index
+        self.initiator = initiator
+        self.created_at = now
+        self.sent = 0
+        self.may_send = True
+
+    def age(self, now: float) -> float:
+        """Return seconds since the keys were derived."""
+        return now - self.created_at
+
+    def can_send(self, count: int, now: float) -> bool:
+        """Tell whether `count` more packets may be sealed; what expired never sends again."""
+        if (
+            self.age(now) >= self._limits.reject_after_time
+            or self.sent + count > self._limits.reject_after_messages
+        ):
+            self.may_send = False
+        return self.may_send
+
+    def is_stale(self, now: float) -> bool:
+        """Tell whether sending on this session must begin a new handshake (paper 6.2)."""
+        return self.may_send and (
+            self.sent > self._limits.rekey_after_messages
+            or (self.initiator and self.age(now) >= self._limits.rekey_after_time)
+        )
+
+    def asks_renewal(self, now: float) -> bool:
+        """Tell, once, that receiving on this session must begin a new handshake (paper 6.2)."""
+        last_minute = self._limits.reject_after_time - (
+            constants.KEEPALIVE_TIMEOUT + constants.REKEY_TIMEOUT
+        )
+        if (
+            self._renewal_asked_at is not None
+            or not (self.may_send and self.initiator)
+            or self.age(now) < last_minute
+        ):
+            return False
+        self._renewal_asked_at = now
+        return True
+
+    # hot path: bench/datapath
+    def seal(self, packets: Sequence[Buffer], mtu: int) -> list[Buffer]:
+        """Return a data message for each packet; the caller asked `can_send`.
+
+        Plaintexts are padded with zeros to a multiple of 16, but not above the MTU (paper
+        5.4.6); an empty packet, the keepalive, stays empty.
+        """
+        encrypt = self._seal.encrypt
+        remote_index, counter = self.remote_index, self.sent
+        sealed: list[Buffer] = []
+        for packet in packets:
+            size = len(packet)
+            if size % constants.PADDING_MULTIPLE:
+                packet = bytes(packet) + bytes(padding(size, mtu))
+            sealed.append(
+                encode_data_header(remote_index, counter)
+                + encrypt(nonce(counter), packet, None)
+            )
+            counter += 1
+        self.sent = counter
+        return sealed
+
+    # hot path: bench/datapath
+    def open_untrusted(
+        self, messages: Sequence[tuple[int, Buffer]], now: float, drops: dict[Drop, int]
+    ) -> list[bytes]:
+        """Return the plaintexts of those data messages, (counter, message), that are genuine.
+
+        The rest is counted in `drops`. The replay window is asked only for authentic packets.
+        """
+        if self.age(now) >= self._limits.reject_after_time:
+            drops[Drop.KEY_EXPIRED] += len(messages)
+            return []
+        decrypt, accept = self._open.decrypt, self._window.accept
+        opened: list[bytes] = []
+        for counter, message in messages:
+            try:
+                plaintext = decrypt(nonce(counter), ciphertext(message), None)
+            except NotAuthentic:
+                drops[Drop.NOT_AUTHENTIC] += 1
+                continue
+            if accept(counter):
+                opened.append(plaintext)
+            else:
+                drops[Drop.REPLAYED] += 1
+        return opened
+
+
+def padding(size: int, mtu: int) -> int:
+    """Return how many zeros follow a plaintext of `size` bytes; `mtu` 0 means unknown."""
+    last_unit = size % mtu if mtu and size > mtu else size
+    padded = -(-last_unit // constants.PADDING_MULTIPLE) * constants.PADDING_MULTIPLE
+    return (min(mtu, padded) if mtu else padded) - last_unit
+
+
+class Slots:
+    """The sessions of one peer in their order; each method returns those that are gone."""
+
+    __slots__ = ("current", "next", "previous")
+
+    def __init__(self) -> None:
+        self.previous: Session | None = None
+        self.current: Session | None = None
+        self.next: Session | None = None
+
+    def begin(self, session: Session) -> list[Session]:
+        """Put a new session in its place."""
+        if session.initiator:
+            gone = [self.previous]
+            if self.next is not None:
+                # A session that the other side never confirmed may still be in use there.
+                gone.append(self.current)
+                self.previous, self.next = self.next, None
+            else:
+                self.previous = self.current
+            self.current = session
+        else:
+            gone = [self.next, self.previous]
+            self.next, self.previous = session, None
+        return [session for session in gone if session is not None]
+
+    def confirm(self, session: Session) -> list[Session] | None:
+        """Note an authentic packet on a session; None unless that confirmed `next`."""
+        if session is not self.next:
+            return None
+        gone = [self.previous] if self.previous is not None else []
+        self.previous, self.current, self.next = self.current, session, None
+        return gone
+
+    def clear(self) -> list[Session]:
+        """Forget all keys."""
+        gone = [s for s in (self.previous, self.current, self.next) if s is not None]
+        self.previous = self.current = self.next = None
+        return gone
+
+    def expire_sending(self) -> None:
+        """Let the next packet begin a handshake; what is under way can still be received."""
+        for session in (self.current, self.next):
+            if session is not None:
+                session.may_send = False

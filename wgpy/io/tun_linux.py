@@ -1,0 +1,278 @@
+"""The TUN interface of Linux: packets of the host as reads and writes of /dev/net/tun.
+
+The interface lives as long as its descriptor. Everything but `create` and `mtu` goes by the
+descriptor and not by the name: the interface may be renamed and may be moved to a network
+namespace where this process cannot name it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from wgpy.errors import ConfigError
+from wgpy.io import clock
+from wgpy.model import TunBurst
+
+try:
+    import pytun
+except ImportError:  # it has wheels for x86-64 only
+    pytun = None
+
+DEVICE: Final = "/dev/net/tun"
+DEFAULT_MTU: Final = 1420
+NAME_SIZE: Final = 15
+# The largest packet of an interface: MTU 65535.
+PACKET_SIZE: Final = 65535
+# What one `receive` takes at most, so that timers and the other ports get their turn.
+RECEIVE_LIMIT: Final = 64
+# How long the process that had the name may take to go, seconds, and how often to look.
+BUSY_PATIENCE: Final = 2.0
+BUSY_INTERVAL_MS: Final = 20
+
+# <linux/if_tun.h>, <linux/sockios.h>, <linux/if.h>
+TUNSETIFF: Final = 0x400454CA
+TUNGETIFF: Final = 0x800454D2
+IFF_TUN: Final = 0x0001
+IFF_NO_PI: Final = 0x1000
+IFF_VNET_HDR: Final = 0x4000
+SIOCGIFMTU: Final = 0x8921
+SIOCSIFMTU: Final = 0x8922
+_IFREQ_FLAGS: Final = struct.Struct("=16sH22x")
+_IFREQ_INT: Final = struct.Struct("=16si20x")
+
+# What reads and writes say of a deleted interface; on a read EFAULT is one that goes just now.
+_GONE: Final = frozenset({errno.EBADFD, errno.ENODEV, errno.EIO, errno.EFAULT})
+
+
+@dataclass(slots=True)
+class TunCounters:
+    """Packets for the host that the kernel did not take, and reads that failed."""
+
+    down: int = 0
+    refused: int = 0
+    no_buffer: int = 0
+    gone: int = 0
+    read_errors: int = 0
+
+
+class TunLinux:
+    """A TUN interface on its non-blocking descriptor (a `TunPort`).
+
+    It works packet by packet: a `TunBurst` of it has no GSO, and none may be given to it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.counters = TunCounters()
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    @classmethod
+    def create(cls, name: str, mtu: int = DEFAULT_MTU) -> "TunLinux":
+        """Create the interface, or take over a persistent one that nobody has open.
+
+        A name in use is tried again for `BUSY_PATIENCE` seconds: the process that had it may
+        be about to end. `name` may be a template (`wg%d`).
+
+        Raises:
+            ConfigError: no device node, no permission, or a name that cannot be had.
+        """
+        check_name(name)
+        tun = cls(_open_patiently(name))
+        try:
+            tun.set_mtu(mtu)
+        except ConfigError:
+            tun.close()
+            raise
+        return tun
+
+    @classmethod
+    def from_fd(cls, fd: int) -> "TunLinux":
+        """Take over a TUN descriptor that was inherited and was opened with IFF_NO_PI.
+
+        The kernel does not tell whether it was: TUNGETIFF has another flag in that bit.
+
+        Raises:
+            ConfigError: it is no TUN descriptor, or one with IFF_VNET_HDR.
+        """
+        try:
+            flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(fd, TUNGETIFF, bytes(_IFREQ_FLAGS.size)))[1]
+        except OSError as error:
+            raise ConfigError(f"fd {fd} is no TUN interface: {error.strerror}") from None
+        if flags & (IFF_TUN | IFF_VNET_HDR) != IFF_TUN:
+            raise ConfigError(f"fd {fd} must be opened with IFF_TUN | IFF_NO_PI, no more")
+        _set_flags(fd)
+        return cls(fd)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._fd
+
+    def name(self) -> str:
+        """Return the name the interface has at this moment, in whatever namespace it is.
+
+        Raises:
+            EOFError: the interface is gone for good.
+        """
+        try:
+            reply = fcntl.ioctl(self._fd, TUNGETIFF, bytes(_IFREQ_FLAGS.size))
+        except OSError:
+            raise EOFError("the TUN interface is gone") from None
+        raw: bytes = _IFREQ_FLAGS.unpack(reply)[0]
+        return raw.rstrip(b"\0").decode()
+
+    def mtu(self) -> int:
+        """Return the MTU in bytes; by name, so only while in the namespace of this process.
+
+        Raises:
+            OSError: this namespace has no such interface.
+        """
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            request = _IFREQ_INT.pack(self.name().encode(), 0)
+            value: int = _IFREQ_INT.unpack(fcntl.ioctl(control, SIOCGIFMTU, request))[1]
+        return value
+
+    def set_mtu(self, mtu: int) -> None:
+        """Set the MTU in bytes; by name, so only while in the namespace of this process.
+
+        Raises:
+            ConfigError: the kernel refuses.
+        """
+        name = self.name()
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+                fcntl.ioctl(control, SIOCSIFMTU, _IFREQ_INT.pack(name.encode(), mtu))
+        except (OSError, struct.error) as error:
+            raise ConfigError(f"{name}: MTU {mtu} cannot be set: {error}") from None
+
+    def is_up(self) -> bool:
+        """Return whether the interface is up, in whatever namespace it is.
+
+        The kernel calls a TUN descriptor writable only while the interface is up (Linux 5.1).
+        A write of nothing cannot tell: it is EINVAL in both states.
+        """
+        return any(events & select.POLLOUT for _, events in self._poll.poll(0))
+
+    # hot path: bench/ports
+    def receive(self) -> list[TunBurst]:
+        """Return packets that the host wants sent, at most `RECEIVE_LIMIT`.
+
+        Raises:
+            EOFError: the interface is gone for good. Being down is no error.
+        """
+        fd, read, new = self._fd, os.read, tuple.__new__
+        packets: list[TunBurst] = []
+        append = packets.append
+        try:
+            for _ in range(RECEIVE_LIMIT):
+                append(new(TunBurst, (read(fd, PACKET_SIZE), 0, 0, 0, 0)))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno not in _GONE:
+                self.counters.read_errors += 1
+            elif not packets:
+                raise EOFError("the TUN interface is gone") from None
+        return packets
+
+    # hot path: bench/ports
+    def send(self, packets: Sequence[TunBurst]) -> None:
+        """Hand packets to the host, in order; drop and count what it does not take."""
+        fd, write = self._fd, os.write
+        for burst in packets:
+            try:
+                write(fd, burst[0])
+            except OSError as error:
+                self._count(error.errno)
+
+    def close(self) -> None:
+        """Close the descriptor, and with it the interface unless it is persistent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _count(self, code: int | None) -> None:
+        counters = self.counters
+        if code == errno.EIO:
+            counters.down += 1
+        elif code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
+            counters.no_buffer += 1
+        elif code in _GONE:
+            counters.gone += 1
+        else:
+            counters.refused += 1
+
+
+def check_name(name: str) -> None:
+    """Refuse what the kernel takes for no interface name.
+
+    Raises:
+        ConfigError: empty, over 15 bytes, `.`, `..`, or with a slash, colon or blank.
+    """
+    if not name or len(name.encode()) > NAME_SIZE:
+        raise ConfigError(f"interface name {name!r} must have 1 to {NAME_SIZE} bytes")
+    if name in (".", "..") or any(c in "/:\0" or c.isspace() for c in name):
+        raise ConfigError(f"interface name {name!r} may hold no slash, colon or blank")
+
+
+def _open_patiently(name: str) -> int:
+    give_up_at = clock.now() + BUSY_PATIENCE
+    while True:
+        try:
+            fd = _open_pytun(name) if pytun is not None else _open_ioctl(name)
+        except OSError as error:
+            if error.errno != errno.EBUSY or clock.now() >= give_up_at:
+                raise _refusal(name, error) from None
+            select.poll().poll(BUSY_INTERVAL_MS)
+        else:
+            _set_flags(fd)
+            return fd
+
+
+def _set_flags(fd: int) -> None:
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+
+
+def _open_pytun(name: str) -> int:
+    """Open by python-pytun; the descriptor is duplicated since its own is not close-on-exec."""
+    device = pytun.TunTapDevice(name=name, flags=IFF_TUN | IFF_NO_PI)
+    with contextlib.closing(device):
+        return fcntl.fcntl(device.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _open_ioctl(name: str) -> int:
+    fd = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, TUNSETIFF, _IFREQ_FLAGS.pack(name.encode(), IFF_TUN | IFF_NO_PI))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _refusal(name: str, error: OSError) -> ConfigError:
+    """Say in one line what to do."""
+    if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+        return ConfigError(
+            f"{DEVICE} is missing: modprobe tun; in a container: "
+            "docker or podman run --device /dev/net/tun --cap-add NET_ADMIN"
+        )
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return ConfigError(
+            f"{name}: no permission to create a TUN interface: needs CAP_NET_ADMIN; docker or "
+            "podman run --cap-add NET_ADMIN --device /dev/net/tun, systemd: "
+            "AmbientCapabilities=CAP_NET_ADMIN"
+        )
+    if error.errno == errno.EBUSY:
+        return ConfigError(f"{name}: the interface is in use by another process")
+    if error.errno == errno.EINVAL:
+        return ConfigError(f"{name}: invalid name, or an interface of another kind has it")
+    return ConfigError(f"{name}: cannot create a TUN interface: {error}")
