@@ -6,6 +6,7 @@ WireGuardError
 """
 
 from enum import Enum
+from errno import EINVAL
 
 
 class Drop(Enum):
@@ -45,4 +46,11 @@ class Rejected(WireGuardError):
 
 
 class ConfigError(WireGuardError):
-    """The caller asked for what cannot be; the message is one line that says what and where."""
+    """The caller asked for what cannot be; the message is one line that says what and where.
+
+    `errno` is what the UAPI answers.
+    """
+
+    def __init__(self, message: str, errno: int = EINVAL) -> None:
+        super().__init__(message)
+        self.errno = errno

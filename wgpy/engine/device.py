@@ -151,12 +151,21 @@ class Device:
 
     # --- configuration ---
 
+    def check(self, change: DeviceChange) -> None:
+        """Refuse what `configure` cannot apply.
+
+        Raises:
+            ConfigError: too many peers.
+        """
+        self._roster.check(change)
+
     def configure(self, change: DeviceChange, now: float) -> None:
         """Apply a change as a whole; ports and marks are noted for `status`.
 
         Raises:
             ConfigError: it cannot be; nothing is changed.
         """
+        self._roster.check(change)
         before = self._common.static
         touched = self._roster.apply(change, now)
         static = self._common.static

@@ -16,7 +16,7 @@ from wgpy.engine.noise import NoiseHandshake
 from wgpy.errors import Drop, Rejected
 from wgpy.model import Secret
 from wgpy.wire.messages import Initiation, Response, split_initiation, split_response
-from wgpy.wire.tai64n import next_timestamp
+from wgpy.wire.tai64n import NEVER, next_timestamp
 
 IDENTIFIER: Final = b"WireGuard v1 zx2c4 Jason@zx2c4.com"
 
@@ -79,8 +79,8 @@ class Handshake:
     def __init__(self, remote: bytes) -> None:
         self._remote = remote
         self.state: State = ZEROED
-        self._latest_timestamp = b""
-        self._sent_timestamp = b""
+        self._latest_timestamp = NEVER
+        self._sent_timestamp = NEVER
         self._consumed_at = float("-inf")
 
     def clear(self) -> None:

@@ -20,14 +20,17 @@ class Roster:
         self.routes: AllowedIPs[Peer] = AllowedIPs()
         self._common = common
 
-    def apply(self, change: DeviceChange, now: float) -> set[Peer]:
-        """Apply a change; return the peers whose deadlines may have moved, removed ones too.
+    def check(self, change: DeviceChange) -> None:
+        """Refuse what cannot be applied.
 
         Raises:
-            ConfigError: too many peers; nothing is changed.
+            ConfigError: too many peers.
         """
         if len(self.peers) + len(change.peers) > constants.MAX_PEERS:
             raise ConfigError(f"a device has at most {constants.MAX_PEERS} peers")
+
+    def apply(self, change: DeviceChange, now: float) -> set[Peer]:
+        """Apply a checked change; return all peers whose deadlines may have moved."""
         touched: set[Peer] = set()
         if change.private_key is not None:
             touched |= self._set_identity(change.private_key)

@@ -142,7 +142,7 @@ def data_fields_untrusted(payload: Buffer) -> tuple[int, int, int]:
     """Return type, receiver and counter of a payload as if it were data; (0, 0, 0) if short."""
     if len(payload) < DATA_OVERHEAD:
         return _NO_FIELDS
-    return _DATA.unpack_from(payload)  # type: ignore[return-value]
+    return _DATA.unpack_from(payload)
 
 
 _NO_FIELDS: Final = (0, 0, 0)
