@@ -1,39 +1,101 @@
-"""`python -m tests.check [--fast] [--long]`: format, lint, types, contracts, tests.
+"""`python -m tests.check [--fast] [--long]`: format, lint, types, tests, coverage.
 
---fast leaves out what needs root, another implementation of WireGuard or more than a second a
-test; --long adds what waits for more than a minute. Other arguments go to pytest.
+--fast runs, in under a minute, what needs neither root nor another implementation of WireGuard
+nor more than a second a test; the whole adds these and the coverage that the fast tests alone
+reach in the pure layers; --long adds what waits for more than a minute. Other arguments go to
+pytest, and leave coverage out. The contracts between the layers are among the tests.
 """
 
+import json
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from wgpy.io import clock
 
 FAST = "not (slow or root or interop or long)"
-USUAL = "not long"
+REST = "slow or root or interop"
+GATE = 95.0
+GATED = ("wgpy/engine/", "wgpy/wire/")
+PYTHON = (sys.executable, "-m")
 
 
-def commands(arguments: list[str]) -> list[list[str]]:
+class Step(NamedTuple):
+    """One check: a name, and what returns whether it passed."""
+
+    name: str
+    passes: Callable[[], bool]
+
+
+def command(*argv: str) -> Callable[[], bool]:
+    """Return a check that passes if a program ends with 0."""
+    return lambda: subprocess.run(argv, check=False).returncode == 0
+
+
+def steps(arguments: list[str], folder: Path) -> Iterator[Step]:
+    """Yield the checks that the arguments ask for; `folder` takes what is measured."""
     fast, long = "--fast" in arguments, "--long" in arguments
     rest = [argument for argument in arguments if argument not in ("--fast", "--long")]
-    python = [sys.executable, "-m"]
-    pytest = [*python, "pytest", "-q", *rest]
-    return [
-        [*python, "ruff", "format", "--check", "--quiet", "."],
-        [*python, "ruff", "check", "--quiet", "."],
-        [*python, "mypy", "--no-error-summary"],
-        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
-        [*pytest, "-m", FAST] if fast else pytest if long else [*pytest, "-m", USUAL],
-    ]
+    yield Step("format", command(*PYTHON, "ruff", "format", "--check", "--quiet", "."))
+    yield Step("lint", command(*PYTHON, "ruff", "check", "--quiet", "."))
+    yield Step("types", command(*PYTHON, "mypy", "--no-error-summary"))
+    if fast:
+        yield Step("tests", command(*PYTHON, "pytest", "-q", "-m", FAST, *rest))
+        return
+    others = ["--long", "-m", f"{REST} or long"] if long else ["-m", REST]
+    if rest:
+        everything = ["--long"] if long else []
+        yield Step("tests", command(*PYTHON, "pytest", "-q", *everything, *rest))
+        return
+    data = f"--data-file={folder / 'coverage'}"
+    measured = (*PYTHON, "coverage", "run", data, "-m", "pytest", "-q", "-m", FAST)
+    yield Step("fast tests", command(*measured))
+    yield Step("coverage", lambda: covered(data, folder / "coverage.json"))
+    yield Step("slow tests", command(*PYTHON, "pytest", "-q", *others, "--durations=10"))
 
 
-def main() -> int:
-    for command in commands(sys.argv[1:]):
-        print("+", " ".join(command[1:]), flush=True)
-        code = subprocess.run(command, check=False).returncode
-        if code != 0:
-            print(f"failed: {' '.join(command[1:])}", flush=True)
-            return code
-    return 0
+def covered(data: str, report: Path) -> bool:
+    """Print the share of branches taken in the pure layers; return whether it is enough."""
+    argv = [*PYTHON, "coverage", "json", "-q", data, "-o", str(report)]
+    if subprocess.run(argv, check=False).returncode != 0:
+        return False
+    files = json.loads(report.read_text())["files"]
+    taken = total = 0
+    for name, file in sorted(files.items()):
+        if name.startswith(GATED):
+            summary = file["summary"]
+            taken += summary["covered_branches"]
+            total += summary["num_branches"]
+            if missed := [*file["missing_lines"], *file["missing_branches"]]:
+                print(f"{name}: {summary['percent_covered']:.0f} %, missing {missed[:8]}")
+    share = 100 * taken / total if total else 0.0
+    print(
+        f"{taken} of {total} branches of {' and '.join(GATED)}: {share:.1f} % (>= {GATE:g} %)"
+    )
+    return share >= GATE
+
+
+def main(arguments: list[str]) -> int:
+    os.environ["PYTHONUNBUFFERED"] = "1"
+    results: list[tuple[str, bool, float]] = []
+    with tempfile.TemporaryDirectory(prefix="wgpy-check-") as folder:
+        for step in steps(arguments, Path(folder)):
+            print(f"--- {step.name}", flush=True)
+            start = clock.now()
+            passed = step.passes()
+            results.append((step.name, passed, clock.now() - start))
+            print(f"    {results[-1][2]:.1f} s", flush=True)
+    print("--- summary")
+    for name, passed, seconds in results:
+        print(f"{'ok' if passed else 'FAILED':6} {seconds:7.1f} s  {name}")
+    failed = [name for name, passed, _ in results if not passed]
+    print(f"check: {'failed: ' + ', '.join(failed) if failed else 'all is well'}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,8 @@
-"""`python -m tests.foreign build|list`: the other userspace implementations of WireGuard.
+"""`python -m tests.foreign build|list`: the other implementations of WireGuard.
 
-The current wireguard-go and boringtun are built once, by `go` and `cargo`, into a cache outside
-the tree: $WGPY_TEST_CACHE, else $XDG_CACHE_HOME/wgpy-tests, else ~/.cache/wgpy-tests. Debian's
-older wireguard-go is taken from PATH.
+The current wireguard-go and boringtun are built once, by `go` and `cargo`, into the cache
+(tests/cache.py), and Debian's kernel is fetched into it by apt. Debian's older wireguard-go is
+taken from PATH.
 """
 
 import os
@@ -16,17 +16,11 @@ from typing import NamedTuple
 
 import pytest
 
+from tests import kernel_image
+from tests.cache import cache
 from tests.lab import Child, Lab, LabError, command
 
 USAGE = "usage: python -m tests.foreign build|list [NAME ...]"
-
-
-def cache() -> Path:
-    """Return the folder that keeps what was built or fetched, made if it is missing."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("WGPY_TEST_CACHE") or Path(base) / "wgpy-tests")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder.resolve()
 
 
 class Foreign(NamedTuple):
@@ -92,6 +86,7 @@ ALL = (
 )
 NAMES = tuple(one.name for one in ALL)
 BY_NAME = {one.name: one for one in ALL}
+KERNEL = "kernel"
 
 
 def build(name: str) -> Path:
@@ -162,25 +157,35 @@ def launch(lab: Lab, ns: str | None, name: str, interface: str | None = None) ->
     return Foreigner(lab, ns, interface, child)
 
 
+def locate(name: str, *, building: bool) -> Path | None:
+    """Return where an implementation or the kernel is; `building` makes what is missing."""
+    if name != KERNEL:
+        return build(name) if building else BY_NAME[name].find()
+    return kernel_image.fetch() if building else kernel_image.find()
+
+
 def main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] not in ("build", "list"):
-        print(USAGE, file=sys.stderr)
+    known = (*NAMES, KERNEL)
+    if not arguments or arguments[0] not in ("build", "list") or {*arguments[1:]} - {*known}:
+        print(f"{USAGE}; NAME is one of {', '.join(known)}", file=sys.stderr)
         return 2
-    verb, names = arguments[0], arguments[1:] or NAMES
-    if unknown := set(names) - set(NAMES):
-        print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-        return 2
-    missing = 0
-    for name in names:
+    building, missing = arguments[0] == "build", 0
+    for name in arguments[1:] or known:
         try:
-            path = build(name) if verb == "build" else BY_NAME[name].find()
+            path = locate(name, building=building)
         except (LabError, OSError, subprocess.CalledProcessError, StopIteration) as failure:
-            path = None
             print(f"{name}: {failure}", file=sys.stderr)
+            path = None
         missing += path is None
-        said = command([path, "--version"], check=False).stdout.splitlines() if path else []
-        print(f"{name:20} {path or 'missing'}  {said[0] if said else ''}".rstrip())
-    return 1 if missing and verb == "build" else 0
+        print(f"{name:20} {path or 'missing'}  {version(path) if path else ''}".rstrip())
+    return 1 if missing and building else 0
+
+
+def version(path: Path) -> str:
+    """Return what is found at `path` in a few words."""
+    if path.is_dir():
+        return next((path / "boot").glob("vmlinuz-*")).name.removeprefix("vmlinuz-")
+    return command([path, "--version"], check=False).stdout.partition("\n")[0]
 
 
 if __name__ == "__main__":

@@ -93,14 +93,18 @@ def keypair() -> tuple[str, str]:
 
 
 class Child:
-    """A running program: its log, and the ways to end it."""
+    """A running program: its log, and the ways to end it.
+
+    The system ends it when the thread that started it dies, so that a killed test run leaves
+    nothing running.
+    """
 
     def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None):
         self.argv = list(argv)
         self.logfile = log
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                self.argv,
+                ["setpriv", "--pdeathsig", "KILL", "--", *self.argv],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,28 @@
+"""What is checked, for which arguments."""
+
+from tests.check import main, steps
+
+
+def test_the_fast_checks_measure_no_coverage(tmp_path):
+    names = [step.name for step in steps(["--fast"], tmp_path)]
+    assert names == ["format", "lint", "types", "tests"]
+
+
+def test_the_whole_runs_the_fast_tests_under_coverage_and_then_the_rest(tmp_path):
+    names = [step.name for step in steps([], tmp_path)]
+    assert names == ["format", "lint", "types", "fast tests", "coverage", "slow tests"]
+    assert names == [step.name for step in steps(["--long"], tmp_path)]
+
+
+def test_arguments_go_to_pytest_and_leave_coverage_out(tmp_path):
+    names = [step.name for step in steps(["tests/wgpy"], tmp_path)]
+    assert names == ["format", "lint", "types", "tests"]
+
+
+def test_one_failed_step_fails_the_whole_and_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("tests.check.PYTHON", ("false",))
+    assert main(["--fast"]) == 1
+    assert "check: failed: format, lint, types, tests" in capsys.readouterr().out
+    monkeypatch.setattr("tests.check.PYTHON", ("true",))
+    assert main(["--fast"]) == 0
+    assert capsys.readouterr().out.endswith("check: all is well\n")
