@@ -19,7 +19,6 @@ RULED = [module for module in MODULES if module.parent.name in ("engine", "wire"
 UNMIRRORED = {
     "wgpy/engine/constants.py",
     "wgpy/engine/cookie.py",
-    "wgpy/engine/crypto.py",
     "wgpy/engine/device.py",
     "wgpy/engine/handshake.py",
     "wgpy/engine/indices.py",
@@ -30,7 +29,6 @@ UNMIRRORED = {
     "wgpy/engine/roster.py",
     "wgpy/engine/session.py",
     "wgpy/engine/timers.py",
-    "wgpy/wire/messages.py",
 }
 
 HISTORY = (

@@ -23,8 +23,9 @@ from wgpy.wire.messages import (
     before_mac1,
     before_mac2,
     ciphertext,
-    data_header_untrusted,
+    data_fields_untrusted,
     encode_data_header,
+    is_foreign,
     macs,
     nonce,
     sender_untrusted,
@@ -99,16 +100,21 @@ def test_a_data_packet_has_a_header_of_16_bytes(receiver, counter, sealed):
     assert len(head) == DATA_HEADER_SIZE
     packet = head + sealed
     assert type_untrusted(packet) == TYPE_DATA
-    assert data_header_untrusted(packet) == (receiver, counter)
-    assert data_header_untrusted(memoryview(packet)) == (receiver, counter)
+    assert data_fields_untrusted(packet) == (TYPE_DATA, receiver, counter)
+    assert data_fields_untrusted(memoryview(packet)) == (TYPE_DATA, receiver, counter)
     assert ciphertext(packet) == sealed
 
 
 @pytest.mark.parametrize("size", [0, 4, 16, DATA_OVERHEAD - 1])
-def test_a_data_packet_without_room_for_a_tag_is_malformed(size):
-    with pytest.raises(Rejected) as rejected:
-        data_header_untrusted((b"\4" + bytes(DATA_OVERHEAD))[:size])
-    assert rejected.value.drop is Drop.MALFORMED
+def test_a_data_packet_without_room_for_a_tag_is_none(size):
+    assert data_fields_untrusted((b"\4" + bytes(DATA_OVERHEAD))[:size]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("payload", "foreign"), [(b"", False), (b"\x7f", False), (b"\x80", True), (b"\xff..", True)]
+)
+def test_what_begins_above_0x7f_is_foreign(payload, foreign):
+    assert is_foreign(payload) is foreign
 
 
 @given(COUNTER)

@@ -1,0 +1,109 @@
+"""`wgpy IFNAME`: a node as a process, with the launch contract of wg-quick (wg-quick(8)).
+
+Returns to the caller when the interface exists and `wg` can configure it; the node goes on in
+the background. It ends when the interface is deleted, when the socket is removed and on SIGTERM
+or SIGINT. Nothing heavy is imported before the process has detached: `run` does that.
+
+Environment, as of wireguard-go: LOG_LEVEL (verbose, debug, info, error, silent), WG_TUN_FD,
+WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. Of ours: WGPY_LOG_FORMAT (text, json), WGPY_MTU.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from wgpy.errors import ConfigError
+from wgpy.io import process
+
+if TYPE_CHECKING:
+    from wgpy.io.tun_linux import TunLinux
+    from wgpy.io.uapi_socket import UapiListener
+
+FAILED: Final = 1
+OPENING_CAPABILITIES: Final = process.NEEDED_CAPABILITIES | {"CAP_NET_BROADCAST"}
+
+
+def launch(ifname: str, *, foreground: bool, environ: Mapping[str, str] = os.environ) -> int:
+    """Start a node; in the background the caller's process ends here. Return the exit code."""
+    foreground = foreground or environ.get("WG_PROCESS_FOREGROUND") == "1"
+    inherits = "WG_TUN_FD" in environ
+    problem = None if inherits else process.missing_privileges()
+    if problem is not None:
+        print(f"wgpy: {problem}", file=sys.stderr)
+        return FAILED
+    if foreground:
+        readiness = process.Readiness()
+    else:
+        readiness = process.detach(keep_output=process.output_kept(environ))
+    try:
+        process.forbid_core_dumps()
+        return _run(ifname, readiness, environ)
+    except ConfigError as error:
+        print(f"wgpy: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) -> int:
+    import gc
+
+    import uvloop
+
+    from wgpy.io import report
+
+    report.configure(environ.get("LOG_LEVEL"), environ.get("WGPY_LOG_FORMAT", "text"))
+    tun, listener = _open(ifname, environ)
+    gc.freeze()
+    uvloop.run(_serve(tun, listener, readiness))
+    return 0
+
+
+def _open(ifname: str, environ: Mapping[str, str]) -> "tuple[TunLinux, UapiListener]":
+    """Open the interface and its socket, or take over inherited ones."""
+    from wgpy.io import uapi_socket
+    from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux
+
+    if "WG_TUN_FD" in environ:
+        tun = TunLinux.from_fd(_number(environ, "WG_TUN_FD"))
+    else:
+        mtu = _number(environ, "WGPY_MTU") if "WGPY_MTU" in environ else DEFAULT_MTU
+        tun = TunLinux.create(ifname, mtu)
+    try:
+        name = tun.name()
+        if "WG_UAPI_FD" in environ:
+            return tun, uapi_socket.adopt(_number(environ, "WG_UAPI_FD"), name)
+        return tun, uapi_socket.bind(name)
+    except BaseException:
+        tun.close()
+        raise
+
+
+async def _serve(
+    tun: "TunLinux", listener: "UapiListener", readiness: process.Readiness
+) -> None:
+    import asyncio
+    import signal
+
+    from wgpy.node import Node
+
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with Node(tun=tun) as node, asyncio.TaskGroup() as tasks:
+        process.drop_privileges()
+        waits = [
+            tasks.create_task(ended.wait()),
+            tasks.create_task(node.wait_gone()),
+            tasks.create_task(node.serve_uapi(listener)),
+        ]
+        readiness.ready()
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    if not environ[name].isdigit():
+        raise ConfigError(f"{name}={environ[name]}: it is a number")
+    return int(environ[name])

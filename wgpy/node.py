@@ -1,0 +1,213 @@
+"""One interface on this host: engine, ports, driver and UAPI put together.
+
+    async with wgpy.Node("wg0", private_key=..., peers=[...]) as node:
+        node.set_peer(...)
+        async for event in node.events(): ...
+
+A node needs CAP_NET_ADMIN and /dev/net/tun, and leaves nothing behind. Several may run in one
+process. Its sockets stay in the network namespace it was started in; the interface may move.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from wgpy.engine.device import Device
+from wgpy.engine.session import PAPER_LIMITS, Limits
+from wgpy.errors import ConfigError
+from wgpy.events import Event
+from wgpy.io import clock, uapi_socket
+from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux
+from wgpy.model import (
+    AllowedIPChange,
+    DeviceChange,
+    DeviceStatus,
+    Endpoint,
+    PeerChange,
+    PeerStatus,
+    Prefix,
+    PublicKey,
+    Secret,
+)
+from wgpy.serving import Serving
+
+# Events kept for a reader that is slow; the oldest go first.
+MAX_EVENTS: Final = 1024
+
+
+class Node:
+    """A WireGuard interface, from `async with` to its end.
+
+    Args:
+        name: the interface to create, at most 15 characters; `wg%d` lets the kernel number it.
+        private_key: the identity; without one the node is silent.
+        listen_port: the UDP port, 0 for one of the kernel's choice.
+        fwmark: the mark of outgoing datagrams (SO_MARK), 0 for none.
+        peers: who may talk to us, see `wgpy.peer`.
+        mtu: of the interface, in bytes.
+        tun: an interface opened already (WG_TUN_FD), instead of creating one.
+        limits: when sessions are renewed and end; other than the paper's only for tests.
+        embedded: report what is not WireGuard's as events, see `wgpy.events`.
+    """
+
+    def __init__(  # noqa: PLR0913 - the words of wg(8), all by name
+        self,
+        name: str = "wg%d",
+        *,
+        private_key: Secret | None = None,
+        listen_port: int = 0,
+        fwmark: int = 0,
+        peers: Sequence[PeerChange] = (),
+        mtu: int = DEFAULT_MTU,
+        tun: TunLinux | None = None,
+        limits: Limits = PAPER_LIMITS,
+        embedded: bool = False,
+    ) -> None:
+        self._asked_name = name
+        self._initial = DeviceChange(private_key, listen_port, fwmark, peers=tuple(peers))
+        self._mtu = mtu
+        self._given_tun = tun
+        self._device = Device(clock.entropy, clock.wall_offset(), limits, embedded=embedded)
+        self._readers: set[_Reader] = set()
+        self._gone = asyncio.Event()
+        self._running: Serving | None = None
+
+    async def __aenter__(self) -> Self:
+        """Create the interface and begin to serve it.
+
+        Raises:
+            ConfigError: what is missing or in the way, in one line.
+        """
+        tun = self._given_tun or TunLinux.create(self._asked_name, self._mtu)
+        try:
+            self._running = Serving(self._device, tun, self._deliver, self._end)
+        except BaseException:
+            tun.close()
+            raise
+        try:
+            self.configure(self._initial)
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Remove the interface and close all sockets."""
+        self._close()
+
+    @property
+    def name(self) -> str:
+        """The name of the interface at this moment."""
+        return self._serving.tun.name()
+
+    @property
+    def mtu(self) -> int:
+        """The MTU the interface has, in bytes, as last reported by the kernel."""
+        return self._serving.mtu
+
+    async def wait_gone(self) -> None:
+        """Wait until the interface was deleted, by whomever."""
+        await self._gone.wait()
+
+    # --- configuration ---
+
+    def configure(self, change: DeviceChange) -> None:
+        """Apply a change as a whole, as `wg set` does.
+
+        Raises:
+            ConfigError: it cannot be (a port in use, say); nothing is changed.
+        """
+        self._serving.configure(change)
+
+    def set_peer(self, peer: PeerChange) -> None:
+        """Add a peer or change what is given of it; see `wgpy.peer`."""
+        self.configure(DeviceChange(peers=(peer,)))
+
+    def remove_peer(self, public_key: PublicKey) -> None:
+        """Remove a peer and its prefixes; unknown ones are ignored."""
+        self.configure(DeviceChange(peers=(PeerChange(public_key, remove=True),)))
+
+    def set_endpoint(self, public_key: PublicKey, endpoint: Endpoint) -> None:
+        """Tell where a peer is; ignored if it is no peer."""
+        self.set_peer(PeerChange(public_key, update_only=True, endpoint=endpoint))
+
+    def set_allowed_ips(self, public_key: PublicKey, prefixes: Iterable[Prefix]) -> None:
+        """Replace the prefixes of a peer, moving them from others; ignored if it is no peer."""
+        self.set_peer(
+            PeerChange(
+                public_key,
+                update_only=True,
+                replace_allowed_ips=True,
+                allowed_ips=tuple(AllowedIPChange(prefix) for prefix in prefixes),
+            )
+        )
+
+    # --- what is ---
+
+    def status(self) -> DeviceStatus:
+        """Return the device and its peers as they are, with counters."""
+        return self._device.status()
+
+    def peer(self, public_key: PublicKey) -> PeerStatus | None:
+        """Return one peer as it is, None if it is no peer."""
+        found = [peer for peer in self.status().peers if peer.public_key == public_key]
+        return found[0] if found else None
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what happens from now on until the node ends; slow readers lose the oldest."""
+        reader = _Reader()
+        self._readers.add(reader)
+        try:
+            while not self._gone.is_set() or reader.events:
+                await reader.arrival.wait()
+                reader.arrival.clear()
+                while reader.events:
+                    yield reader.events.popleft()
+        finally:
+            self._readers.discard(reader)
+
+    async def serve_uapi(self, listener: uapi_socket.UapiListener) -> None:
+        """Answer `wg` on a socket until it is removed or the task is cancelled."""
+        server = uapi_socket.UapiServer(
+            listener, self.status, self.configure, self._serving.reporter.debug
+        )
+        await server.run()
+
+    # --- inside ---
+
+    @property
+    def _serving(self) -> Serving:
+        if self._running is None:
+            raise ConfigError("the node is not running: use it within `async with`")
+        return self._running
+
+    def _deliver(self, events: Sequence[Event]) -> None:
+        for reader in self._readers:
+            reader.events.extend(events)
+            reader.arrival.set()
+
+    def _end(self) -> None:
+        self._gone.set()
+        for reader in self._readers:
+            reader.arrival.set()
+
+    def _close(self) -> None:
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+        self._end()
+
+
+class _Reader:
+    """What one `events()` has not yielded yet."""
+
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self.arrival = asyncio.Event()

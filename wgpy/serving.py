@@ -1,0 +1,178 @@
+"""A started node: engine, ports and driver joined, following the interface's life.
+
+The interface goes up: the UDP port is bound and peers are greeted. It goes down: sessions are
+forgotten and the port is closed. It is deleted: the node is gone. What netlink tells of
+addresses and routes lets go of source addresses that no longer lead anywhere.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from errno import EADDRINUSE
+from typing import Final
+
+from wgpy.driver import Driver
+from wgpy.engine.device import Device
+from wgpy.errors import ConfigError
+from wgpy.events import Event
+from wgpy.io import clock
+from wgpy.io.links import (
+    AddressGone,
+    LinkEvent,
+    LinkGone,
+    LinkState,
+    LinkWatch,
+    RouteChanged,
+    RouteMtus,
+)
+from wgpy.io.report import Reporter
+from wgpy.io.tun_linux import TunLinux
+from wgpy.io.udp_linux import UdpLinux
+from wgpy.io.udp_sockets import probe_port
+from wgpy.model import DeviceChange
+
+# Seconds until the UDP port is tried again when it could not be bound.
+REBIND_DELAY: Final = 5.0
+# Seconds between looks at the interface while netlink does not tell of it.
+PROBE_INTERVAL: Final = 1.0
+
+
+class Serving:
+    """Serves from construction to `close`; `deliver` gets the events, `gone` is called once.
+
+    It owns the TUN. `mtu` and `up` are the interface's, as last reported.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        tun: TunLinux,
+        deliver: Callable[[Sequence[Event]], None],
+        gone: Callable[[], None],
+    ) -> None:
+        self.tun = tun
+        self.reporter = Reporter(tun.name())
+        self.mtu = 0
+        self.up = False
+        self._device = device
+        self._deliver = deliver
+        self._gone = gone
+        self._loop = asyncio.get_running_loop()
+        self._later: asyncio.TimerHandle | None = None
+        self._udp = UdpLinux()
+        self._udp.source_lost = lambda local: device.source_lost(local.host)
+        self._watch = LinkWatch(tun.fileno())
+        self._driver = Driver(
+            device, self._udp, tun, self._clock, self._after_step, self._tun_gone
+        )
+        self._driver.start()
+        self._loop.add_reader(self._watch.fileno(), self._link_changed)
+        self._link_changed()
+
+    def close(self) -> None:
+        """Stop serving, forget all sessions, close everything; the interface goes with it."""
+        if self._later is not None:
+            self._later.cancel()
+        self._device.set_up(self._driver.advance(), up=False)
+        self._after_step()
+        self._loop.remove_reader(self._watch.fileno())
+        self._driver.stop()
+        self._watch.close()
+        self._udp.close()
+        self.tun.close()
+
+    def configure(self, change: DeviceChange) -> None:
+        """Apply a change to ports and engine as a whole.
+
+        Raises:
+            ConfigError: the port or the mark cannot be had, or there are too many peers;
+                nothing is changed.
+        """
+        self._device.check(change)
+        port = self._device.listen_port if change.listen_port is None else change.listen_port
+        mark = self._device.fwmark if change.fwmark is None else change.fwmark
+        if self.up:
+            port = self._bind(port, mark)
+        elif change.listen_port and not probe_port(change.listen_port):
+            raise ConfigError(f"UDP port {change.listen_port} is in use", errno=EADDRINUSE)
+        if (port, mark) != (self._device.listen_port, self._device.fwmark):
+            self._device.source_lost(None)
+        self._device.configure(change, self._driver.advance())
+        self._device.listen_port = port
+        self._driver.settle()
+
+    # --- inside ---
+
+    def _clock(self) -> float:
+        self._device.set_wall_offset(clock.wall_offset())
+        return clock.now()
+
+    def _after_step(self) -> None:
+        events = self._device.take_events()
+        if events:
+            self.reporter.report(events)
+            self._deliver(events)
+
+    def _tun_gone(self) -> None:
+        self._gone()
+
+    def _bind(self, port: int, mark: int) -> int:
+        """Bind or rebind the UDP port; on failure the old sockets serve on."""
+        self._driver.unbinding()
+        try:
+            return self._udp.bind(port, mark)
+        finally:
+            self._driver.rebound()
+
+    def _link_changed(self) -> None:
+        for event in self._watch.receive():
+            self._follow(event)
+        if self._watch.needs_probe and self._later is None:
+            self._later = self._loop.call_later(PROBE_INTERVAL, self._probe)
+
+    def _follow(self, event: LinkEvent) -> None:
+        match event:
+            case LinkState(up, mtu):
+                self.mtu = mtu
+                self._device.set_mtu(mtu)
+                self._set_up(up=up)
+            case LinkGone():
+                self._gone()
+            case AddressGone(host):
+                self._device.source_lost(host)
+            case RouteChanged():
+                self._device.source_lost(None)
+            case RouteMtus(mtus):
+                self._device.set_route_mtus(mtus)
+
+    def _set_up(self, *, up: bool) -> None:
+        if up == self.up:
+            return
+        self.up = up
+        if up:
+            self._open()
+        else:
+            self._driver.unbinding()
+            self._udp.close()
+        self._device.set_up(self._driver.advance(), up=up)
+        self._driver.settle()
+
+    def _open(self) -> None:
+        """Bind the UDP port; try again later if it cannot be had now."""
+        if not self.up:
+            return
+        try:
+            port = self._bind(self._device.listen_port, self._device.fwmark)
+        except ConfigError as error:
+            self.reporter.error(f"{error}; trying again every {REBIND_DELAY:.0f} s")
+            self._loop.call_later(REBIND_DELAY, self._open)
+        else:
+            self._device.listen_port = port
+
+    def _probe(self) -> None:
+        self._later = None
+        try:
+            self._set_up(up=self.tun.is_up())
+        except EOFError:
+            self._gone()
+            return
+        self._link_changed()
