@@ -57,7 +57,19 @@ def _parser() -> argparse.ArgumentParser:
         ("genpsk", "print a new preshared key", _genpsk),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(handler=handler)
+    text = "two nodes on this machine: handshake, pings, a measured transfer; needs root"
+    demo = commands.add_parser("demo", help=text, description=text)
+    demo.add_argument(
+        "--seconds", type=float, default=3.0, help="how long each transfer takes (default 3)"
+    )
+    demo.set_defaults(handler=_demo)
     return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from wgpy.demo import run as run_demo
+
+    return run_demo(options.seconds)
 
 
 def _genkey(_: argparse.Namespace) -> int:

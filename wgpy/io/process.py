@@ -46,6 +46,7 @@ _CAPABILITIES: Final = (
     *("CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"),
 )
 _CAPABILITY_VERSION_3: Final = 0x20080522
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -216,6 +217,11 @@ def forbid_core_dumps() -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_libc(), _PR_SET_DUMPABLE, 0)
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this process when its parent dies; for a child before it execs."""
+    _prctl(_libc(), _PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _how_to_get(tun: str) -> str:

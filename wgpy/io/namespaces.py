@@ -1,0 +1,100 @@
+"""Network namespaces of this host, for two ends of a tunnel on one machine.
+
+Names end in the pid of who made them, so that what a killed process left is found and removed.
+netlink by pyroute2, imported when a namespace is made.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from wgpy.errors import ConfigError
+from wgpy.io import libc
+
+CLONE_NEWNET: Final = 0x40000000
+FOLDER: Final = "/run/netns"
+
+
+def create(name: str) -> None:
+    """Make a namespace with its loopback up.
+
+    Raises:
+        ConfigError: not permitted, or the name is taken.
+    """
+    from pyroute2 import NetNS, netns
+
+    try:
+        netns.create(name)
+        with NetNS(name) as link:
+            link.link("set", index=link.link_lookup(ifname="lo")[0], state="up")
+    except (OSError, PermissionError) as error:
+        raise ConfigError(
+            f"namespace {name} cannot be made ({error.strerror or error}): "
+            "it takes root and, in a container, CAP_SYS_ADMIN"
+        ) from None
+
+
+def remove(name: str) -> None:
+    """Remove a namespace and what is in it; one that is gone is no fault."""
+    from pyroute2 import netns
+
+    with suppress(OSError):
+        netns.remove(name)
+
+
+def sweep(prefix: str) -> None:
+    """Remove the namespaces `PREFIX-PID...` whose process is dead."""
+    if not os.path.isdir(FOLDER):
+        return
+    for name in os.listdir(FOLDER):
+        found = re.fullmatch(re.escape(prefix) + r"-(\d+)\D?", name)
+        if found and not os.path.exists(f"/proc/{found[1]}"):
+            remove(name)
+
+
+def cable(one: str, other: str, addresses: tuple[str, str]) -> None:
+    """Join two namespaces by a veth pair `eth0`, with an address (`A/LENGTH`) at each end."""
+    from pyroute2 import NetNS
+
+    with NetNS(one) as link:
+        peer = {"ifname": "eth0", "net_ns_fd": other}
+        link.link("add", ifname="eth0", kind="veth", peer=peer)
+    for name, address in zip((one, other), addresses, strict=True):
+        set_up(name, "eth0", [address])
+
+
+def set_up(namespace: str, interface: str, addresses: Sequence[str]) -> None:
+    """Give an interface of a namespace its addresses (`A/LENGTH`) and set it up."""
+    from pyroute2 import NetNS
+
+    with NetNS(namespace) as link:
+        index = link.link_lookup(ifname=interface)[0]
+        for address in addresses:
+            host, length = address.split("/")
+            link.addr("add", index=index, address=host, prefixlen=int(length))
+        link.link("set", index=index, state="up")
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Let this thread make its sockets in a namespace; they stay there."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter(name)
+        try:
+            yield
+        finally:
+            libc.call("setns", home, CLONE_NEWNET)
+    finally:
+        os.close(home)
+
+
+def enter(name: str) -> None:
+    """Move this thread, and what it starts, into a namespace for good."""
+    target = os.open(f"{FOLDER}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc.call("setns", target, CLONE_NEWNET)
+    finally:
+        os.close(target)
