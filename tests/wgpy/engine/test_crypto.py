@@ -11,7 +11,9 @@ from wgpy.engine.crypto import (
     Aead,
     DhPrivate,
     DhPublic,
+    EphemeralKey,
     NotAuthentic,
+    StaticKey,
     clamp,
     dh,
     hash_,
@@ -89,6 +91,43 @@ def test_a_clamped_key_is_the_same_key(raw):
     assert (clamped[0] | 7, clamped[31] & 0x3F) == (raw[0] | 7, raw[31] & 0x3F)
     assert clamp(Secret(clamped)).reveal() == clamped
     assert public_key(Secret(clamped)) == public_key(Secret(raw))
+
+
+def test_an_identity_shares_the_same_secret_remembered_or_not():
+    known = vectors("x25519")
+    one, other = (unhex(pair) for pair in known["key_pairs"])
+    identity = StaticKey(Secret(one["private"]))
+    assert identity.public == one["public"]
+    assert identity.exchange(other["public"]).hex() == known["shared"]
+    assert identity.remember(other["public"])
+    assert identity.exchange(other["public"]).hex() == known["shared"]
+    identity.forget(other["public"])
+    identity.forget(other["public"])
+    assert identity.exchange(other["public"]).hex() == known["shared"]
+
+
+def test_an_ephemeral_key_shares_a_secret():
+    known = vectors("x25519")
+    one, other = (unhex(pair) for pair in known["key_pairs"])
+    key = EphemeralKey(one["private"])
+    assert key.public == one["public"]
+    assert key.exchange(other["public"]).hex() == known["shared"]
+
+
+@pytest.mark.parametrize("point", vectors("x25519_low_order")["points"])
+def test_no_key_shares_a_secret_with_a_point_of_low_order(point):
+    identity = StaticKey(Secret(bytes(range(32))))
+    assert not identity.remember(bytes.fromhex(point))
+    for key in (identity, EphemeralKey(bytes(range(32)))):
+        with pytest.raises(Rejected) as rejected:
+            key.exchange(bytes.fromhex(point))
+        assert rejected.value.drop is Drop.NOT_AUTHENTIC
+
+
+def test_an_identity_shows_its_public_key_alone():
+    identity = StaticKey(Secret(bytes(range(32))))
+    assert repr(identity) == f"StaticKey({identity.public})"
+    assert identity.secret == clamp(Secret(bytes(range(32))))
 
 
 def sequence(size: int, seed: int) -> bytes:

@@ -74,6 +74,17 @@ def test_deadlines_put_off_for_ever_hold_little_memory():
     assert deadlines.next() is None
 
 
+def test_the_order_is_kept_while_one_owner_puts_off_again_and_again():
+    deadlines: Deadlines[int] = Deadlines()
+    for owner in range(10):
+        deadlines.set(owner, at(100.0 - owner))
+    for instant in range(200, 500):
+        deadlines.set(5, at(float(instant)))
+        assert deadlines.next() == at(91.0)
+    assert deadlines.pop_due(498.0) == [9, 8, 7, 6, 4, 3, 2, 1, 0]
+    assert deadlines.pop_due(499.0) == [5]
+
+
 INSTANTS = st.integers(0, 9).map(float)
 STEPS = st.one_of(
     st.tuples(st.just("set"), st.integers(0, 5), INSTANTS | st.none()),

@@ -106,15 +106,19 @@ def test_a_data_packet_has_a_header_of_16_bytes(receiver, counter, sealed):
 
 
 @pytest.mark.parametrize("size", [0, 4, 16, DATA_OVERHEAD - 1])
-def test_a_data_packet_without_room_for_a_tag_is_none(size):
+def test_what_has_no_room_for_a_tag_has_no_fields_of_data(size):
     assert data_fields_untrusted((b"\4" + bytes(DATA_OVERHEAD))[:size]) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("payload", "foreign"), [(b"", False), (b"\x7f", False), (b"\x80", True), (b"\xff..", True)]
-)
-def test_what_begins_above_0x7f_is_foreign(payload, foreign):
-    assert is_foreign(payload) is foreign
+@given(st.binary(min_size=1, max_size=64))
+def test_data_fields_have_the_type_of_the_payload_or_none(payload):
+    kind, _, _ = data_fields_untrusted(payload)
+    assert kind == (type_untrusted(payload) if len(payload) >= DATA_OVERHEAD else 0)
+    assert is_foreign(payload) == (payload[0] >= 0x80)
+
+
+def test_an_empty_datagram_is_not_foreign():
+    assert not is_foreign(b"")
 
 
 @given(COUNTER)
