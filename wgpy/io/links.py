@@ -79,7 +79,7 @@ class _Place(NamedTuple):
     """Where an interface is; `nsid` None is the namespace of the sockets."""
 
     nsid: int | None
-    number: int
+    interface: int
 
 
 class LinkWatch:
@@ -161,27 +161,30 @@ class LinkWatch:
 
     def _take_link(self, kind: int, link: netlink.Link, origin: int | None) -> None:
         gone = kind == netlink.RTM_DELLINK
-        if self._place != (origin, link.number):
+        if self._place != (origin, link.interface):
             if origin is None:
                 self._take_underlay_link(link, gone=gone)
         elif not gone:
             self._update(link)
         elif netlink.IFLA_NEW_IFINDEX in link.attributes:
             nsid = netlink.number(link.attributes, netlink.IFLA_NEW_NETNSID, -1)
-            index = netlink.number(link.attributes, netlink.IFLA_NEW_IFINDEX)
-            # The number is of the namespace it left.
-            self._place = _Place(nsid, index) if origin is None and nsid >= 0 else None
+            interface = netlink.number(link.attributes, netlink.IFLA_NEW_IFINDEX)
+            # The number is one of the namespace it left.
+            self._place = _Place(nsid, interface) if origin is None and nsid >= 0 else None
+            self._routes.clear()
             self._locate()
         else:
-            self._locate()
+            self._tell_gone()
 
     def _take_underlay_link(self, link: netlink.Link, *, gone: bool) -> None:
         usable = link.flags & _USABLE
         if gone:
-            self._usable.pop(link.number, None)
+            self._usable.pop(link.interface, None)
             self._tell(RouteChanged())
-        elif self._usable.get(link.number) != usable:
-            self._usable[link.number] = usable
+        elif self.needs_probe and link.attributes.get(netlink.IFLA_IFNAME) == self._raw_name():
+            self._locate()
+        elif self._usable.get(link.interface) != usable:
+            self._usable[link.interface] = usable
             self._tell(RouteChanged())
 
     def _take_route(self, kind: int, route: netlink.Route, origin: int | None) -> None:
@@ -203,36 +206,49 @@ class LinkWatch:
 
     def _locate(self) -> None:
         """Find out where the interface is, and its state there."""
-        name = _name(self._tun_fd)
+        name = self._raw_name()
         if name is None:
-            self._tell(LinkGone())
+            self._tell_gone()
             return
-        self._routes.clear()
         try:
             nsid = self._namespace()
             link = netlink.link_named(name, nsid)
         except OSError:
-            self._locate_by_name(name)
+            self._do_without_asking(name)
             return
-        self._blind = False
-        self._place = _Place(nsid, link.number)
+        place = _Place(nsid, link.interface)
+        if place != self._place:
+            self._place = place
+            self._routes.clear()
         self._update(link)
-        if nsid is None:
-            self._reread_routes()
+        self._reread_routes()
 
-    def _locate_by_name(self, name: str) -> None:
-        """Do without the permission to ask: it is here, or where its message said."""
-        if self._place is None and self._state is None:
+    def _do_without_asking(self, name: bytes) -> None:
+        """Take it that the interface is here at first, later where its last message said."""
+        if self._state is None:
             with suppress(OSError):
                 link = netlink.link_named(name, None)
-                self._place = _Place(None, link.number)
+                self._place = _Place(None, link.interface)
                 self._update(link)
                 self._reread_routes()
                 return
         self._blind = True
-        if self._state is not None and self._state.up:
+        if self._state is not None:
             # A move sets it down.
             self._set_state(LinkState(up=False, mtu=self._state.mtu))
+
+    def _raw_name(self) -> bytes | None:
+        """Return the interface's name with its final zero, None if it is gone."""
+        try:
+            reply = fcntl.ioctl(self._tun_fd, TUNGETIFF, bytes(_IFREQ_SIZE))
+        except OSError:
+            return None
+        return reply[:_NAME_SIZE].rstrip(b"\0") + b"\0"
+
+    def _tell_gone(self) -> None:
+        self._place = None
+        self._routes.clear()
+        self._tell(LinkGone())
 
     def _namespace(self) -> int | None:
         """Return the number of the namespace the interface is in, None for that of the sockets.
@@ -264,11 +280,12 @@ class LinkWatch:
     # --- routes through it -----------------------------------------------------------------
 
     def _reread_routes(self) -> None:
-        self._routes.clear()
+        """Ask for what is not reported; only routes of this namespace can be asked for."""
         if self._place is None or self._place.nsid is not None:
             return
+        self._routes.clear()
         with suppress(OSError):
-            for route in netlink.routes_through(self._place.number):
+            for route in netlink.routes_through(self._place.interface):
                 if route.kind == netlink.RTN_UNICAST:
                     self._remember(route, present=True)
 
@@ -327,12 +344,3 @@ def _origin(control: list[tuple[int, int, bytes]]) -> int | None:
             nsid: int = _NSID.unpack(value)[0]
             return nsid
     return None
-
-
-def _name(tun_fd: int) -> str | None:
-    """Return the interface's name, None if it is gone."""
-    try:
-        reply = fcntl.ioctl(tun_fd, TUNGETIFF, bytes(_IFREQ_SIZE))
-    except OSError:
-        return None
-    return reply[:_NAME_SIZE].rstrip(b"\0").decode()

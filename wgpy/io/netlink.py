@@ -76,7 +76,7 @@ Attributes = dict[int, bytes]
 class Link(NamedTuple):
     """An interface; `flags` are IFF_*."""
 
-    number: int
+    interface: int
     flags: int
     attributes: Attributes
 
@@ -131,8 +131,8 @@ def number(found: Attributes, kind: int, absent: int = 0) -> int:
 
 def link(content: bytes) -> Link:
     """Read RTM_NEWLINK or RTM_DELLINK."""
-    _family, _type, index, flags, _change = _IFINFOMSG.unpack_from(content)
-    return Link(index, flags, attributes(content, _IFINFOMSG.size))
+    _family, _type, interface, flags, _change = _IFINFOMSG.unpack_from(content)
+    return Link(interface, flags, attributes(content, _IFINFOMSG.size))
 
 
 def address(content: bytes) -> Address:
@@ -153,13 +153,13 @@ def route(content: bytes) -> Route:
     return Route(key, kind, flags, table, number(found, RTA_OIF), mtu)
 
 
-def link_named(name: str, nsid: int | None) -> Link:
-    """Ask for one interface by its name, in another namespace if `nsid` is not None.
+def link_named(name: bytes, nsid: int | None) -> Link:
+    """Ask for an interface by its zero-ended name, in another namespace if `nsid` is not None.
 
     Raises:
         OSError: there is none, or CAP_NET_ADMIN over that namespace is missing.
     """
-    wanted = _pack(IFLA_IFNAME, name.encode() + b"\0")
+    wanted = _pack(IFLA_IFNAME, name)
     if nsid is not None:
         wanted += _pack(IFLA_TARGET_NETNSID, _INT.pack(nsid))
     for kind, content in _ask(RTM_GETLINK, NLM_F_ACK, _IFINFOMSG.pack(0, 0, 0, 0, 0) + wanted):
