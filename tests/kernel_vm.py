@@ -63,7 +63,13 @@ class KernelVm:
                 *(ns, QEMU, "-accel", "tcg", "-cpu", "max", "-m", 256, "-nodefaults"),
                 *("-no-reboot", "-display", "none", "-serial", f"file:{self.console}"),
                 *("-kernel", kernel_image.kernel(), "-initrd", image, "-append", append),
-                *("-device", "virtio-rng-pci", *network, "-device", "virtio-net-pci,netdev=n"),
+                *(
+                    "-device",
+                    "virtio-rng-pci",
+                    *network,
+                    "-device",
+                    "virtio-net-pci,netdev=n,romfile=",
+                ),
                 *("-device", "virtio-serial-pci", "-chardev", f"socket,id=c,path={path}"),
                 *("-device", "virtserialport,chardev=c"),
             )
