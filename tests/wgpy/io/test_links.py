@@ -41,7 +41,7 @@ class Home(NamedTuple):
 def home(lab: Lab) -> Iterator[Home]:
     ns = lab.ns()
     with inside(ns):
-        lab.ip(ns, *"link add way type veth peer name far".split())
+        lab.ip(ns, *["link", "add", "way", "type", "veth", "peer", "name", "far"])
         lab.ip(ns, "link", "set", "far", "up")
         lab.address(ns, "way", "198.51.100.1/24", "2001:db8:1::1/64")
         tun = TunLinux.create("tun0")
