@@ -6,6 +6,8 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 
+from wgpy.cli_quick import add_arguments
+
 USAGE = 2
 EXAMPLES = """\
 examples:
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         ("genpsk", "print a new preshared key", _genpsk),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(handler=handler)
+    add_arguments(commands)
     return parser
 
 
