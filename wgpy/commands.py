@@ -6,6 +6,8 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 
+from wgpy.cli_quick import add_arguments
+
 USAGE = 2
 EXAMPLES = """\
 examples:
@@ -50,13 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-f", "--foreground", action="store_true", help="with IFNAME: stay in the foreground"
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog="wgpy")
     for name, text, handler in (
         ("genkey", "print a new private key", _genkey),
         ("pubkey", "read a private key, print its public key", _pubkey),
         ("genpsk", "print a new preshared key", _genpsk),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(handler=handler)
+    add_arguments(commands)
     text = "two nodes on this machine: handshake, pings, a measured transfer; needs root"
     demo = commands.add_parser("demo", help=text, description=text)
     demo.add_argument(

@@ -90,7 +90,8 @@ class Serving:
         self._device.check(change)
         port = self._device.listen_port if change.listen_port is None else change.listen_port
         mark = self._device.fwmark if change.fwmark is None else change.fwmark
-        if self.up:
+        changes_port = change.listen_port is not None or change.fwmark is not None
+        if self.up and changes_port:
             port = self._bind(port, mark)
         elif change.listen_port and not probe_port(change.listen_port):
             raise ConfigError(f"UDP port {change.listen_port} is in use", errno=EADDRINUSE)

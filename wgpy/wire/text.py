@@ -125,6 +125,15 @@ def mask(address: bytes, length: int) -> Prefix:
     return Prefix(kept.to_bytes(len(address)), length)
 
 
+def covers(block: Prefix, prefix: Prefix) -> bool:
+    """Return whether every address of `prefix` is in `block`."""
+    return (
+        len(block.address) == len(prefix.address)
+        and block.length <= prefix.length
+        and mask(prefix.address, block.length) == block
+    )
+
+
 def parse_port(text: str) -> int:
     """Return a UDP port, 0 to 65535.
 

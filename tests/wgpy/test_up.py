@@ -1,0 +1,386 @@
+"""`wgpy up`, `down`, `reload` and `show` on real namespaces, beside the real wg-quick."""
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Done, Lab, keypair, wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+RECORDS = Path("/run/wgpy")
+ROOT = Path(__file__).parents[2]
+FULL = "0.0.0.0/0, ::/0"
+
+
+class Quick:
+    """One namespace with an uplink, one interface name, and the two programs."""
+
+    def __init__(self, lab: Lab, tmp_path: Path, name: str | None = None) -> None:
+        self.lab = lab
+        self.name = name or lab.ifname()
+        self.ns, gateway = lab.ns(), lab.ns()
+        lab.veth(self.ns, gateway, ["192.0.2.1/24", "2001:db8::1/64"], mtu=1480)
+        lab.ip(self.ns, "route", "add", "default", "via", "192.0.2.2")
+        lab.etc(self.ns, "resolv.conf", "nameserver 192.0.2.53\n")
+        self.folder = tmp_path
+        self.path = tmp_path / f"{self.name}.conf"
+        self.private, _ = keypair()
+        self.peer = keypair()[1]
+
+    def write(self, interface: str = "", peer: str = "AllowedIPs = 10.8.0.0/16") -> Path:
+        self.path.touch(mode=0o600)
+        self.path.write_text(
+            f"[Interface]\nPrivateKey = {self.private}\nAddress = 10.9.0.2/24, fd00:9::2/64\n"
+            f"{interface}\n[Peer]\nPublicKey = {self.peer}\n{peer}\n"
+        )
+        return self.path
+
+    def wgpy(
+        self, *words: object, check: bool = True, env: dict[str, str] | None = None
+    ) -> Done:
+        env = {
+            "PYTHONPATH": str(ROOT),
+            "SSH_CONNECTION": "127.0.0.1 1 127.0.0.1 22",
+            **(env or {}),
+        }
+        return self.lab.run(self.ns, sys.executable, "-m", "wgpy", *words, check=check, env=env)
+
+    def wg_quick(self, verb: str, env: dict[str, str] | None = None) -> Done:
+        chosen = {"WG_QUICK_USERSPACE_IMPLEMENTATION": "wireguard-go", **(env or {})}
+        return self.lab.run(self.ns, "wg-quick", verb, self.path, env=chosen)
+
+    def json(self, *words: str) -> list[dict[str, Any]]:
+        text = self.lab.ip(self.ns, "-j", *words)
+        return json.loads(text) if text.strip() else []
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything on the namespace that either program may touch."""
+        resolv = self.lab.run(self.ns, "cat", "/etc/resolv.conf").stdout
+        mark = self.lab.run(self.ns, "sysctl", "-n", "net.ipv4.conf.all.src_valid_mark").stdout
+        return {
+            "links": {
+                link["ifname"]: (
+                    link["mtu"],
+                    "UP" in link["flags"],
+                    sorted(
+                        (each["local"], each["prefixlen"], each["scope"], each.get("broadcast"))
+                        for each in link["addr_info"]
+                        if not each["local"].startswith("fe80")
+                    ),
+                )
+                for link in self.json("addr", "show")
+            },
+            "routes": sorted(
+                _route(each)
+                for family in ("-4", "-6")
+                for each in self.json(family, "route", "show", "table", "all")
+                if not each["dst"].startswith("fe80")
+            ),
+            "rules": [
+                sorted((k, str(v)) for k, v in each.items() if k != "protocol")
+                for family in ("-4", "-6")
+                for each in self.json(family, "rule", "show")
+            ],
+            "nft": self.lab.run(self.ns, "nft", "list", "ruleset").stdout,
+            "resolv.conf": resolv,
+            "src_valid_mark": mark,
+        }
+
+    def settled(self) -> dict[str, Any]:
+        """A snapshot that a second one equals: IPv6 routes of a link come a moment later."""
+        last: list[dict[str, Any]] = [{}]
+
+        def same() -> dict[str, Any] | None:
+            before, last[0] = last[0], self.snapshot()
+            return last[0] if before == last[0] else None
+
+        result = wait_until(same)
+        assert result is not None
+        return result
+
+
+def _route(each: dict[str, Any]) -> str:
+    kept = {k: v for k, v in each.items() if k not in ("protocol", "flags", "expires")}
+    if each.get("protocol") == "kernel":
+        kept["protocol"] = "kernel"
+    return json.dumps(kept, sort_keys=True)
+
+
+@pytest.fixture
+def quick(lab: Lab, tmp_path: Path):
+    made = Quick(lab, tmp_path)
+    try:
+        yield made
+    finally:
+        if (RECORDS / f"{made.name}.json").exists():
+            made.wgpy("down", made.path, check=False)
+        for path in RECORDS.glob(f"{made.name}.*"):
+            path.unlink()
+
+
+def comparable(shot: dict[str, Any], name: str) -> dict[str, Any]:
+    """The firewall without what differs on purpose: the name and link-local addresses."""
+    nft = shot["nft"].replace(f"wg-quick-{name}", f"wgpy_{name}")
+    tables = re.split(r"(?m)^(?=table )", re.sub(r".*daddr fe80.*\n", "", nft))
+    return {**shot, "nft": sorted(tables)}
+
+
+FILES = {
+    "split": ("", "AllowedIPs = 10.8.0.0/16, 10.9.0.0/24, 10.9.0.7/32, fd00:8::/48"),
+    "endpoint": ("ListenPort = 0", "AllowedIPs = 10.8.0.0/16\nEndpoint = 192.0.2.2:5000"),
+    "full": ("", f"AllowedIPs = {FULL}\nEndpoint = 192.0.2.2:5000"),
+    "marked": ("FwMark = 0x77\nMTU = 1300", f"AllowedIPs = {FULL}, 10.8.0.0/16"),
+    "off": ("Table = off", f"AllowedIPs = {FULL}, 10.8.0.0/16"),
+    "numbered": ("Table = 4711", f"AllowedIPs = {FULL}, 10.9.0.0/24"),
+}
+
+
+@pytest.mark.interop
+@pytest.mark.needs("wg-quick", "wireguard-go", "nft", "wg")
+@pytest.mark.parametrize("kind", FILES)
+def test_the_host_ends_up_as_with_wg_quick(quick: Quick, kind: str):
+    quick.write(*FILES[kind])
+    before = quick.settled()
+    quick.wg_quick("up")
+    expected = quick.settled()
+    quick.wg_quick("down")
+    quick.lab.sysctl(quick.ns, "net.ipv4.conf.all.src_valid_mark", 0)
+    wait_until(lambda: quick.snapshot() == before)
+
+    quick.wgpy("up", quick.path)
+    assert comparable(quick.settled(), quick.name) == comparable(expected, quick.name)
+    assert quick.lab.wg("show", quick.name, "peers").strip() == quick.peer
+
+    quick.wgpy("down", quick.path)
+    assert quick.settled() == before
+    assert not (RECORDS / f"{quick.name}.json").exists()
+    assert not quick.lab.uapi(quick.name).exists()
+
+
+@pytest.mark.interop
+@pytest.mark.needs("wg-quick", "wireguard-go", "wg")
+def test_resolvconf_is_called_as_wg_quick_calls_it(quick: Quick):
+    quick.write("DNS = 192.0.2.53, fd00::53, example.org")
+    tools = quick.folder / "bin"
+    tools.mkdir()
+    log = quick.folder / "log"
+    script = f'#!/bin/sh\necho "$@" >>{log}\n[ "$1" = -d ] || cat >>{log}\n'
+    (tools / "resolvconf").write_text(script)
+    (tools / "resolvconf").chmod(0o755)
+    # wg-quick puts its own folder first, which has no resolvconf.
+    env = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    quick.wg_quick("up", env)
+    quick.wg_quick("down", env)
+    expected = log.read_text()
+    log.unlink()
+    quick.wgpy("up", quick.path, env=env)
+    quick.wgpy("down", quick.path, env=env)
+    # wg-quick says -d twice.
+    assert list(dict.fromkeys(log.read_text().splitlines())) == list(
+        dict.fromkeys(expected.splitlines())
+    )
+
+
+def test_without_resolvconf_the_file_is_replaced_and_comes_back(quick: Quick):
+    quick.write("DNS = 192.0.2.99, example.org")
+    before = quick.settled()
+    quick.wgpy("up", quick.path)
+    text = quick.snapshot()["resolv.conf"]
+    assert "nameserver 192.0.2.99\nsearch example.org\n" in text
+    assert quick.name in text
+    quick.wgpy("down", quick.path)
+    assert quick.settled() == before
+
+
+def test_a_dry_run_shows_the_steps_and_changes_nothing(quick: Quick):
+    quick.write("PostUp = touch /nonexistent/%i", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    lines = quick.wgpy("up", "--dry-run", quick.path).stdout.splitlines()
+    assert quick.settled() == before
+    assert lines[0] == f"+ interface {quick.name}"
+    assert "+ route     0.0.0.0/0 dev " + quick.name + " table 51820" in lines
+    assert lines[-1] == f"! run       touch /nonexistent/{quick.name}"
+
+
+def test_a_failure_rolls_everything_back_in_one_line(quick: Quick):
+    quick.write("DNS = 192.0.2.99\nPostUp = false", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    done = quick.wgpy("up", quick.path, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "wgpy: the hook ended with 1: false\n"
+    assert quick.settled() == before
+    assert not (RECORDS / f"{quick.name}.json").exists()
+
+
+@pytest.mark.parametrize("next_command", ["up", "down"])
+def test_a_killed_up_is_undone_by_the_next_command(quick: Quick, next_command: str):
+    marker = quick.folder / "reached"
+    hook = f"PostUp = [ -e {marker} ] || {{ touch {marker}; kill -9 $PPID; }}"
+    quick.write(f"DNS = 192.0.2.99\n{hook}", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    assert quick.wgpy("up", quick.path, check=False).returncode == -signal.SIGKILL
+    assert quick.snapshot() != before
+    assert (RECORDS / f"{quick.name}.json").exists()
+    quick.wgpy(next_command, quick.path)
+    if next_command == "up":
+        quick.wgpy("down", quick.path)
+    assert quick.settled() == before
+
+
+@pytest.mark.parametrize("next_command", ["up", "down"])
+def test_what_a_killed_daemon_leaves_is_undone(quick: Quick, next_command: str):
+    quick.write("DNS = 192.0.2.99", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    quick.wgpy("up", quick.path)
+    pids = quick.lab.run(None, "ip", "netns", "pids", quick.ns).stdout.split()
+    for pid in map(int, pids):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not quick.lab.run(None, "ip", "netns", "pids", quick.ns).stdout)
+    quick.wgpy(next_command, quick.path)
+    if next_command == "up":
+        quick.wgpy("down", quick.path)
+    assert quick.settled() == before
+    assert not quick.lab.uapi(quick.name).exists()
+
+
+def test_foreign_routes_and_rules_stay(quick: Quick):
+    quick.write("", f"AllowedIPs = {FULL}")
+    ip, ns = quick.lab.ip, quick.ns
+    ip(ns, "rule", "add", "not", "fwmark", "51820", "table", "51820", "priority", "100")
+    ip(ns, "rule", "add", "table", "main", "suppress_prefixlength", "0", "priority", "99")
+    ip(ns, "route", "add", "10.55.0.0/16", "via", "192.0.2.2", "table", "51820")
+    before = quick.settled()
+    quick.wgpy("up", quick.path)
+    assert "51821" in str(quick.snapshot()["rules"])
+    ip(ns, "route", "add", "10.66.0.0/16", "via", "192.0.2.2")
+    after = quick.settled()
+    quick.wgpy("down", quick.path)
+    left = quick.settled()
+    assert left["rules"] == before["rules"]
+    assert [r for r in after["routes"] if "10.66" in r] == [
+        r for r in left["routes"] if r not in before["routes"]
+    ]
+
+
+def test_up_refuses_what_is_up_or_somebody_elses(quick: Quick):
+    quick.write()
+    quick.wgpy("up", quick.path)
+    again = quick.wgpy("up", quick.path, check=False)
+    assert again.returncode == 1
+    assert "is up already" in again.stderr
+    quick.wgpy("down", quick.path)
+    quick.lab.ip(quick.ns, "tuntap", "add", quick.name, "mode", "tun")
+    foreign = quick.wgpy("up", quick.path, check=False)
+    assert "exists already" in foreign.stderr
+    assert quick.wgpy("down", quick.path, check=False).returncode == 1
+    assert quick.json("link", "show", quick.name)
+
+
+def test_a_record_of_another_namespace_is_not_touched(quick: Quick, tmp_path: Path):
+    quick.write()
+    quick.wgpy("up", quick.path)
+    elsewhere = Quick(quick.lab, tmp_path, quick.name)
+    done = elsewhere.wgpy("down", quick.path, check=False)
+    assert done.returncode == 1
+    assert "another network namespace" in done.stderr
+    quick.wgpy("down", quick.path)
+
+
+def test_the_ssh_session_is_not_cut_unless_wanted(quick: Quick):
+    quick.write("", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    far = {"SSH_CONNECTION": "203.0.113.9 5000 192.0.2.1 22"}
+    refused = quick.wgpy("up", quick.path, check=False, env=far)
+    assert refused.returncode == 1
+    assert "--yes" in refused.stderr
+    assert quick.settled() == before
+    near = {"SSH_CONNECTION": "192.0.2.2 5000 192.0.2.1 22"}
+    quick.wgpy("up", quick.path, env=near)
+    quick.wgpy("down", quick.path)
+    quick.wgpy("up", "--yes", quick.path, env=far)
+
+
+def test_reload_changes_what_differs_and_no_more(quick: Quick):
+    quick.write("DNS = 192.0.2.99", "AllowedIPs = 10.8.0.0/16, 10.7.0.0/16")
+    before = quick.settled()
+    quick.wgpy("up", quick.path)
+    port = quick.lab.wg("show", quick.name, "listen-port")
+    assert quick.wgpy("reload", "--dry-run", quick.path).stdout == ""
+    text = quick.write("", f"AllowedIPs = 10.8.0.0/16, {FULL}\nPersistentKeepalive = 25")
+    text.write_text(text.read_text().replace("10.9.0.2/24", "10.9.0.3/24"))
+    quick.wgpy("reload", quick.path)
+    assert quick.wgpy("reload", "--dry-run", quick.path).stdout == ""
+    assert quick.lab.wg("show", quick.name, "listen-port") == port
+    assert quick.lab.wg("show", quick.name, "persistent-keepalive").split()[1] == "25"
+    shot = quick.settled()
+    assert ("10.9.0.3", 24, "global", None) in shot["links"][quick.name][2]
+    assert ("10.9.0.2", 24, "global", None) not in shot["links"][quick.name][2]
+    assert any("10.8.0.0/16" in route for route in shot["routes"])
+    assert not any("10.7.0.0/16" in route for route in shot["routes"])
+    assert "51820" in str(shot["rules"])
+    assert shot["resolv.conf"] == before["resolv.conf"]
+    quick.wgpy("down", quick.path)
+    assert quick.settled() == before
+
+
+def test_two_full_tunnels_leave_in_any_order(quick: Quick, lab: Lab, tmp_path: Path):
+    quick.write("DNS = 192.0.2.98", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    second = lab.ifname()
+    other = tmp_path / f"{second}.conf"
+    other.touch(mode=0o600)
+    text = quick.path.read_text().replace("192.0.2.98", "192.0.2.97")
+    other.write_text(text.replace("10.9.0.", "10.10.0.").replace("fd00:9:", "fd00:10:"))
+    quick.wgpy("up", quick.path)
+    quick.wgpy("up", other)
+    quick.wgpy("down", quick.path)
+    middle = quick.settled()
+    assert middle["src_valid_mark"].strip() == "1"
+    assert "192.0.2.97" in middle["resolv.conf"]
+    quick.wgpy("down", other)
+    assert quick.settled() == before
+
+
+def test_hooks_run_in_order_and_config_is_saved(quick: Quick):
+    log = quick.folder / "hooks"
+    hooks = "\n".join(
+        f"{key} = echo {key} %i >>{log}" for key in ("PreUp", "PostUp", "PreDown", "PostDown")
+    )
+    quick.write(f"SaveConfig = true\n{hooks}")
+    quick.wgpy("up", quick.path)
+    other = keypair()[1]
+    quick.lab.wg("set", quick.name, "peer", other, "allowed-ips", "10.77.0.1/32")
+    quick.wgpy("down", quick.path)
+    assert log.read_text().split() == [
+        word for key in ("PreUp", "PostUp", "PreDown", "PostDown") for word in (key, quick.name)
+    ]
+    saved = quick.path.read_text()
+    assert other in saved
+    assert quick.private in saved
+    assert "10.9.0.2/24" in saved
+    assert "fe80" not in saved
+    assert quick.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_show_hides_keys_and_speaks_json(quick: Quick):
+    quick.write("", "AllowedIPs = 10.8.0.0/16\nEndpoint = 192.0.2.2:5000")
+    quick.wgpy("up", quick.path)
+    human = quick.wgpy("show", quick.name).stdout
+    assert quick.private not in human
+    assert f"interface: {quick.name}" in human
+    assert "192.0.2.2:5000" in human
+    assert "\x1b" not in human
+    devices = json.loads(quick.wgpy("show", "--json").stdout)
+    [peer] = devices[quick.name]["peers"]
+    assert peer["public_key"] == quick.peer
+    assert peer["allowed_ips"] == ["10.8.0.0/16"]
+    absent = quick.wgpy("show", "nope", check=False)
+    assert absent.returncode == 1
+    assert absent.stderr.count("\n") == 1

@@ -1,0 +1,151 @@
+"""The sub-commands up, down, reload and show: arguments to calls, faults to exit codes.
+
+Cheap to import: what a command needs is loaded when it runs.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from wgpy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wgpy.model import DeviceStatus
+    from wgpy.upjob import Terms
+
+    SubParsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - its only name
+
+_FAILED = 1
+_TARGET_HELP = "a file NAME.conf, or NAME for /etc/wireguard/NAME.conf"
+
+
+def add_arguments(subparsers: "SubParsers") -> None:
+    """Add the four sub-commands; each sets `handler`, which returns the exit code."""
+    up = _add(subparsers, "up", run_up, "bring an interface up as its wg-quick file says")
+    up.add_argument("target", metavar="FILE|NAME", help=_TARGET_HELP)
+    _add_consent(up)
+    down = _add(subparsers, "down", run_down, "undo what up did")
+    down.add_argument("target", metavar="FILE|NAME", help=_TARGET_HELP)
+    reload = _add(subparsers, "reload", run_reload, "apply changes of the file; sessions stay")
+    reload.add_argument("target", metavar="FILE|NAME", help=_TARGET_HELP)
+    _add_consent(reload)
+    show = _add(subparsers, "show", run_show, "show interfaces and their peers")
+    show.add_argument("name", metavar="NAME", nargs="?", help="one interface; else all")
+    show.add_argument("--json", action="store_true", help="for programs; stable")
+
+
+def _add(
+    subparsers: "SubParsers",
+    name: str,
+    handler: Callable[[argparse.Namespace], int],
+    what: str,
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(name, help=what, description=what)
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _add_consent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show every change to the host, make none"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="go on even if it may cut this ssh session"
+    )
+
+
+def run_up(arguments: argparse.Namespace) -> int:
+    """Run `up`; return the exit code."""
+    from wgpy import up
+
+    return _change(arguments, up.up)
+
+
+def run_reload(arguments: argparse.Namespace) -> int:
+    """Run `reload`; return the exit code."""
+    from wgpy import up
+
+    return _change(arguments, up.reload)
+
+
+def run_down(arguments: argparse.Namespace) -> int:
+    """Run `down`; return the exit code."""
+    from wgpy import up
+    from wgpy.upjob import Terms
+
+    return _guarded(lambda: up.down(arguments.target, Terms(_say)))
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Run `show`; return the exit code."""
+    return _guarded(lambda: _show(arguments.name, as_json=arguments.json))
+
+
+def _change(arguments: argparse.Namespace, change: "Callable[[str, Terms], None]") -> int:
+    from wgpy import up
+    from wgpy.upjob import Terms
+
+    terms = Terms(_say, (lambda _: True) if arguments.yes else _ask)
+
+    def run() -> None:
+        if arguments.dry_run:
+            sys.stdout.writelines(line + "\n" for line in up.preview(arguments.target, terms))
+        else:
+            change(arguments.target, terms)
+
+    return _guarded(run)
+
+
+def _show(name: str | None, *, as_json: bool) -> None:
+    from wgpy.io import clock, uapi_client
+    from wgpy.wire import show
+    from wgpy.wire.uapi_client import GET, parse_get
+
+    names = uapi_client.interfaces() if name is None else [name]
+    devices = {
+        each: _with_public_key(parse_get(uapi_client.request(each, GET))) for each in names
+    }
+    if as_json:
+        sys.stdout.write(show.format_json(devices))
+        return
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    paint = show.paint_ansi if coloured else show.paint_plain
+    wall = clock.now() + clock.wall_offset()
+    blocks = [show.format_human(each, device, wall, paint) for each, device in devices.items()]
+    sys.stdout.write("\n".join(blocks))
+
+
+def _with_public_key(device: "DeviceStatus") -> "DeviceStatus":
+    """Return the status with the public key that the UAPI leaves to whoever asks."""
+    from wgpy.engine.crypto import public_key
+
+    if device.private_key is None or device.public_key is not None:
+        return device
+    return replace(device, public_key=public_key(device.private_key))
+
+
+def _guarded(command: Callable[[], None]) -> int:
+    try:
+        command()
+    except ConfigError as error:
+        _say(str(error))
+    except OSError as error:
+        _say(error.strerror or str(error))
+    else:
+        return 0
+    return _FAILED
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"wgpy: {line}\n")
+
+
+def _ask(question: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write(f"wgpy: {question}\nGo on? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

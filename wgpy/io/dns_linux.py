@@ -1,0 +1,111 @@
+"""Name servers of an interface: resolvconf, systemd-resolved or /etc/resolv.conf.
+
+Whatever is installed to merge the wishes of several interfaces is asked; only where nothing is
+does the file itself change, and its old text comes back.
+"""
+
+import os
+import shutil
+from contextlib import suppress
+from typing import Final
+
+from wgpy.errors import ConfigError
+from wgpy.hostmodel import DnsBackend, SetDns
+from wgpy.io.settings_linux import run
+
+RESOLV_CONF: Final = "/etc/resolv.conf"
+_RESOLVED_RUNS: Final = "/run/systemd/resolve/io.systemd.Resolve"
+_INTERFACE_ORDER: Final = "/etc/resolvconf/interface-order"
+
+
+def backend() -> DnsBackend:
+    """Return who is in charge of name servers on this host."""
+    if shutil.which("resolvconf"):
+        return DnsBackend.RESOLVCONF
+    if shutil.which("resolvectl") and os.path.exists(_RESOLVED_RUNS):
+        return DnsBackend.RESOLVED
+    return DnsBackend.FILE
+
+
+def resolv_conf() -> str | None:
+    """Return the text of /etc/resolv.conf, None if there is no such file."""
+    try:
+        with open(RESOLV_CONF, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def set_dns(change: SetDns) -> None:
+    """Make the host ask the servers.
+
+    Raises:
+        ConfigError: the program in charge refused.
+        OSError: the file cannot be written.
+    """
+    match change.through:
+        case DnsBackend.RESOLVCONF:
+            name = _resolvconf_prefix() + change.name
+            run(["resolvconf", "-a", name, "-m", "0", "-x"], change.text())
+        case DnsBackend.RESOLVED:
+            run(["resolvectl", "dns", change.name, *change.servers])
+            # The root domain routes every name here, as resolvconf's -x does.
+            run(["resolvectl", "domain", change.name, *change.search, "~."])
+        case DnsBackend.FILE:
+            _replace(change.file_text())
+
+
+def unset_dns(change: SetDns) -> None:
+    """Take `set_dns` back; a file that somebody else wrote since is left alone.
+
+    Raises:
+        ConfigError: the program in charge refused.
+        OSError: the file cannot be written.
+    """
+    match change.through:
+        case DnsBackend.RESOLVCONF:
+            run(["resolvconf", "-d", _resolvconf_prefix() + change.name, "-f"])
+        case DnsBackend.RESOLVED:
+            # It forgets an interface that is gone.
+            with suppress(ConfigError):
+                run(["resolvectl", "revert", change.name])
+        case DnsBackend.FILE:
+            if (resolv_conf() or "").startswith(change.file_text().splitlines()[0]):
+                if change.old is None:
+                    os.unlink(RESOLV_CONF)
+                else:
+                    _replace(change.old)
+
+
+def _resolvconf_prefix() -> str:
+    """Return what Debian's resolvconf wants before a name to give it precedence."""
+    try:
+        with open(_INTERFACE_ORDER, encoding="ascii", errors="replace") as lines:
+            for line in map(str.strip, lines):
+                stem = line.removesuffix("*")
+                if stem != line and stem.replace("-", "").isalnum():
+                    return stem + "."
+    except FileNotFoundError:
+        pass
+    return ""
+
+
+def _replace(text: str) -> None:
+    target = os.path.realpath(RESOLV_CONF)
+    draft = f"{target}.wgpy.{os.getpid()}"
+    try:
+        mode = os.stat(target).st_mode & 0o777
+    except FileNotFoundError:
+        mode = 0o644
+    with open(draft, "w", encoding="utf-8", errors="surrogateescape") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.replace(draft, target)
+    except OSError:
+        # A file mounted on its own, as in containers, can be written but not replaced.
+        os.unlink(draft)
+        with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)

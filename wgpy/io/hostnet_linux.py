@@ -1,0 +1,365 @@
+"""Addresses, routes, rules, settings and firewall of this host: reads them, carries steps out.
+
+Netlink by pyroute2, which takes 0.2 s to load and is therefore imported when a `HostNet` is
+made. Everything added carries `ROUTE_PROTOCOL` or a name of ours, and only such is removed.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Self, TypeAlias
+
+from wgpy.errors import ConfigError
+from wgpy.hostmodel import (
+    MAIN_TABLE,
+    ROUTE_PROTOCOL,
+    V4,
+    V6,
+    AddAddress,
+    AddRoute,
+    AddRule,
+    HostState,
+    InterfaceAddress,
+    InterfaceState,
+    Recorded,
+    Rule,
+    RunHook,
+    SetDns,
+    SetFirewall,
+    SetMtu,
+    SetSysctl,
+    SetUp,
+    SshSession,
+)
+from wgpy.io import dns_linux
+from wgpy.io.settings_linux import (
+    firewalls,
+    remove_firewall,
+    run_hook,
+    set_firewall,
+    sysctl,
+    write_sysctl,
+)
+from wgpy.model import Endpoint, Prefix
+from wgpy.wire.steps import describe
+from wgpy.wire.text import format_address
+
+_FAMILIES: Final = {V4: int(socket.AF_INET), V6: int(socket.AF_INET6)}
+_V4_SIZE: Final = 4
+_EMPTY: Final = {int(socket.AF_INET): bytes(4), int(socket.AF_INET6): bytes(16)}
+# linux/rtnetlink.h, linux/fib_rules.h
+_RT_SCOPE_LINK: Final = 253
+_RTN_LOCAL: Final = 2
+_RTM_F_FIB_MATCH: Final = 0x2000
+_FIB_RULE_INVERT: Final = 2
+_IFF_UP: Final = 1
+_GONE: Final = frozenset(
+    {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENXIO}
+)
+_FIRST_POLICY_TABLE: Final = 51820
+_SYSCTLS: Final = ("net.ipv4.conf.all.src_valid_mark",)
+
+HostStep: TypeAlias = (
+    AddAddress
+    | AddRoute
+    | AddRule
+    | SetMtu
+    | SetUp
+    | SetSysctl
+    | SetFirewall
+    | SetDns
+    | RunHook
+)
+# pyroute2 is not typed: a netlink message.
+_Message: TypeAlias = Any
+
+
+class HostNet:
+    """One netlink socket into the network namespace of the caller."""
+
+    def __init__(self) -> None:
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        self._ip: Any = IPRoute(strict_check=True)
+        self._fault: type[Exception] = NetlinkError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ip.close()
+
+    # --- reading ---
+
+    def read(
+        self, name: str, table: str, endpoints: Iterable[Endpoint], ssh: bytes | None
+    ) -> HostState:
+        """Return what is there; the WireGuard device and the record are left to the caller.
+
+        `table` is the nft table of the interface, `ssh` the address of a session to be kept.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        paths = [mtu for each in endpoints if (mtu := self._path_mtu(each)) is not None]
+        tables = firewalls(table)
+        return HostState(
+            interface=self.interface(name),
+            rules=tuple(rule for family in _FAMILIES for rule in self._rules(family)),
+            tables=frozenset(self._policy_tables()),
+            sysctls={each: value for each in _SYSCTLS if (value := sysctl(each)) is not None},
+            firewalls=frozenset(tables or ()),
+            nft=tables is not None,
+            ipv6=sysctl("net.ipv6.conf.all.disable_ipv6") == "0",
+            path_mtus=tuple(paths),
+            default_mtu=None if paths else self._default_mtu(),
+            dns_backend=dns_linux.backend(),
+            resolv_conf=dns_linux.resolv_conf(),
+            ssh=None if ssh is None else self._ssh_session(ssh),
+        )
+
+    def index(self, name: str) -> int | None:
+        """Return the index of an interface, None if there is none."""
+        found = self._ip.link_lookup(ifname=name)
+        return int(found[0]) if found else None
+
+    def interface(self, name: str) -> InterfaceState | None:
+        """Return an interface without its WireGuard device, None if there is none."""
+        index = self.index(name)
+        if index is None:
+            return None
+        [link] = self._ip.get_links(index)
+        addresses = frozenset(
+            InterfaceAddress(
+                _packed(each.get("local") or each.get("address")), int(each["prefixlen"])
+            )
+            for each in self._ip.get_addr(index=index)
+        )
+        routes = frozenset(
+            (_destination(each), int(each.get("table")))
+            for family in _FAMILIES.values()
+            for each in self._ip.route("dump", family=family, oif=index)
+        )
+        up = bool(link["flags"] & _IFF_UP)
+        return InterfaceState(None, up, int(link.get("mtu")), addresses, routes)
+
+    def _rules(self, family: int) -> list[Rule]:
+        with self._tolerant({errno.EAFNOSUPPORT, errno.EOPNOTSUPP}):
+            found = [
+                _rule(family, each) for each in self._ip.get_rules(family=_FAMILIES[family])
+            ]
+            return sorted(found, key=lambda rule: rule.priority)
+        return []
+
+    def _policy_tables(self) -> Iterator[int]:
+        """Yield the tables in use from the first that wg-quick takes to the first free one."""
+        table = _FIRST_POLICY_TABLE
+        while any(
+            list(self._ip.route("dump", family=family, table=table))
+            for family in _FAMILIES.values()
+        ):
+            yield table
+            table += 1
+
+    def _path_mtu(self, endpoint: Endpoint) -> int | None:
+        family = _FAMILIES[V4 if len(endpoint.host) == _V4_SIZE else V6]
+        where = {"oif": endpoint.scope} if endpoint.scope else {}
+        with self._tolerant(_GONE | {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES}):
+            [route] = self._ip.route(
+                "get", family=family, dst=format_address(endpoint.host), **where
+            )
+            return self._route_mtu(route)
+        return None
+
+    def _default_mtu(self) -> int | None:
+        routes = self._ip.route("dump", family=_FAMILIES[V4], table=MAIN_TABLE)
+        for route in routes:
+            if route["dst_len"] == 0:
+                return self._route_mtu(route)
+        return None
+
+    def _route_mtu(self, route: _Message) -> int | None:
+        metrics = route.get("metrics")
+        if metrics and (mtu := metrics.get("mtu")):
+            return int(mtu)
+        index = route.get("oif")
+        if index is None:
+            return None
+        [link] = self._ip.get_links(index)
+        return int(link.get("mtu"))
+
+    def _ssh_session(self, client: bytes) -> SshSession | None:
+        family = _FAMILIES[V4 if len(client) == _V4_SIZE else V6]
+        with self._tolerant(_GONE | {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES}):
+            [route] = self._ip.route(
+                "get", family=family, dst=format_address(client), flags=_RTM_F_FIB_MATCH
+            )
+            local = route["type"] == _RTN_LOCAL
+            return SshSession(client, None if local else int(route["dst_len"]))
+        return None
+
+    # --- carrying out ---
+
+    def carry_out(self, step: HostStep) -> None:
+        """Make a change.
+
+        Raises:
+            ConfigError: a program or the kernel refused; one line.
+        """
+        match step:
+            case SetSysctl(name, value):
+                write_sysctl(name, value)
+            case SetFirewall():
+                set_firewall(step.text)
+            case SetDns():
+                _named("/etc/resolv.conf", lambda: dns_linux.set_dns(step))
+            case RunHook(command):
+                run_hook(command)
+            case _:
+                with self._explained(step):
+                    self._carry_out_netlink(step)
+
+    def take_back(self, change: Recorded) -> None:
+        """Undo a change; what is gone already is fine.
+
+        Raises:
+            ConfigError: a program or the kernel refused; one line.
+        """
+        match change:
+            case SetSysctl(name, _, old):
+                write_sysctl(name, old)
+            case SetFirewall(table, family):
+                remove_firewall(table, family)
+            case SetDns():
+                _named("/etc/resolv.conf", lambda: dns_linux.unset_dns(change))
+            case _:
+                with self._explained(change), self._tolerant(_GONE):
+                    self._take_back_netlink(change)
+
+    def _carry_out_netlink(
+        self, step: AddAddress | AddRoute | AddRule | SetMtu | SetUp
+    ) -> None:
+        match step:
+            case AddAddress(name, (address, length)):
+                index, text = self._index(name), format_address(address)
+                self._ip.addr("add", index=index, address=text, prefixlen=length)
+            case SetMtu(name, mtu):
+                self._ip.link("set", index=self._index(name), mtu=mtu)
+            case SetUp(name):
+                self._ip.link("set", index=self._index(name), state="up")
+            case AddRoute():
+                # A crash between record and change, or a flush that spared it, leaves ours.
+                with self._tolerant({errno.EEXIST} if self._has_route(step) else frozenset()):
+                    self._ip.route("add", **self._route_words(step))
+            case AddRule():
+                self._ip.rule("add", **_rule_words(step))
+
+    def _take_back_netlink(self, change: Recorded) -> None:
+        match change:
+            case AddAddress(name, (address, length)):
+                if (index := self.index(name)) is not None:
+                    text = format_address(address)
+                    self._ip.addr("del", index=index, address=text, prefixlen=length)
+            case AddRoute(name):
+                if self.index(name) is not None:
+                    self._ip.route("del", **self._route_words(change))
+            case AddRule(family, priority, table, mark):
+                # The kernel would remove a like rule of somebody else.
+                if Rule(family, priority, table, mark, mark is None) in self._rules(family):
+                    self._ip.rule("del", **_rule_words(change))
+            case _:
+                raise AssertionError(f"{change} is not netlink's")
+
+    def delete_link(self, name: str) -> None:
+        """Delete an interface; fine if there is none.
+
+        Raises:
+            ConfigError: the kernel refused.
+        """
+        with _explain(f"cannot delete {name}", self._fault), self._tolerant(_GONE):
+            if (index := self.index(name)) is not None:
+                self._ip.link("del", index=index)
+
+    def _index(self, name: str) -> int:
+        index = self.index(name)
+        if index is None:
+            raise ConfigError(f"interface {name} is gone")
+        return index
+
+    def _has_route(self, route: AddRoute) -> bool:
+        state = self.interface(route.name)
+        return state is not None and (route.prefix, route.table) in state.routes
+
+    def _route_words(self, route: AddRoute) -> dict[str, object]:
+        v4 = len(route.prefix.address) == _V4_SIZE
+        words: dict[str, object] = {
+            "family": _FAMILIES[V4 if v4 else V6],
+            "dst": f"{format_address(route.prefix.address)}/{route.prefix.length}",
+            "oif": self._index(route.name),
+            "table": route.table,
+            "proto": ROUTE_PROTOCOL,
+        }
+        return {**words, "scope": _RT_SCOPE_LINK} if v4 else words
+
+    @contextmanager
+    def _explained(self, step: HostStep | Recorded) -> Iterator[None]:
+        with _explain(describe(step)[2:], self._fault):
+            yield
+
+    @contextmanager
+    def _tolerant(self, errors: Iterable[int]) -> Iterator[None]:
+        try:
+            yield
+        except self._fault as fault:
+            if getattr(fault, "code", 0) not in set(errors):
+                raise
+
+
+@contextmanager
+def _explain(what: str, fault: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except fault as error:
+        code = getattr(error, "code", 0)
+        raise ConfigError(f"{what}: {os.strerror(code)}") from None
+
+
+def _named(path: str, act: Callable[[], None]) -> None:
+    try:
+        act()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+
+
+def _packed(text: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def _destination(route: _Message) -> Prefix:
+    text, length = route.get("dst"), int(route["dst_len"])
+    return Prefix(_packed(text) if text else _EMPTY[int(route["family"])], length)
+
+
+def _rule(family: int, message: _Message) -> Rule:
+    """Return the rule; what it does is told only of ours, so that no other is ever met."""
+    priority = int(message.get("priority") or 0)
+    if message.get("protocol") != ROUTE_PROTOCOL:
+        return Rule(family, priority)
+    mark = message.get("fwmark") if message["flags"] & _FIB_RULE_INVERT else None
+    suppress = message.get("suppress_prefixlen") == 0
+    return Rule(family, priority, int(message.get("table")), mark, suppress)
+
+
+def _rule_words(rule: AddRule) -> dict[str, object]:
+    words: dict[str, object] = {
+        "family": _FAMILIES[rule.family],
+        "priority": rule.priority,
+        "table": rule.table,
+        "FRA_PROTOCOL": ROUTE_PROTOCOL,
+    }
+    if rule.unless_mark is None:
+        return {**words, "FRA_SUPPRESS_PREFIXLEN": 0}
+    return {**words, "fwmark": rule.unless_mark, "flags": _FIB_RULE_INVERT}

@@ -1,0 +1,93 @@
+"""Records of what `wgpy up` has changed: /run/wgpy/IF.json, whole at every moment.
+
+A lock beside each record keeps two commands on one interface apart; the kernel drops it with
+the process, however that ends.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from wgpy.errors import ConfigError
+from wgpy.io.process import write_private
+from wgpy.wire.steps import Record, format_record, parse_record
+
+DIRECTORY: Final = "/run/wgpy"
+_SUFFIX: Final = ".json"
+
+
+class UndoFile:
+    """The record of one interface on disk."""
+
+    def __init__(self, name: str, directory: str = DIRECTORY) -> None:
+        self.path = os.path.join(directory, name + _SUFFIX)
+
+    def read(self) -> Record | None:
+        """Return the record, None if there is none.
+
+        Raises:
+            ConfigError: it is damaged or cannot be read; the message names the file.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                raw = file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"{self.path}: {error.strerror}") from None
+        try:
+            return parse_record(raw)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error}; remove it to start afresh") from None
+
+    def write(self, record: Record) -> None:
+        """Replace the record.
+
+        Raises:
+            OSError: it cannot be written; the old one stands.
+        """
+        write_private(self.path, format_record(record))
+
+    def remove(self) -> None:
+        """Remove the record, if there is one."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+    def others(self) -> Iterator[tuple["UndoFile", Record]]:
+        """Yield the other interfaces' records; damaged ones are passed over."""
+        folder, own = os.path.split(self.path)
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(_SUFFIX) and name != own and not name.startswith("."):
+                other = UndoFile(name.removesuffix(_SUFFIX), folder)
+                with suppress(ConfigError):
+                    record = other.read()
+                    if record is not None:
+                        yield other, record
+
+
+@contextmanager
+def locked(name: str, directory: str = DIRECTORY) -> Iterator[UndoFile]:
+    """Hold the record of an interface for one command.
+
+    Raises:
+        ConfigError: another command holds it, or no permission.
+    """
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        lock = os.open(
+            os.path.join(directory, f"{name}.lock"),
+            os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
+            0o600,
+        )
+    except OSError as error:
+        raise ConfigError(f"{directory}: {error.strerror}; use sudo") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another wgpy command is changing {name}") from None
+        yield UndoFile(name, directory)
+    finally:
+        os.close(lock)

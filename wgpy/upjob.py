@@ -1,0 +1,272 @@
+"""One command on one interface: its record on disk, steps made and taken back."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from wgpy import quickfile
+from wgpy.engine import quick
+from wgpy.errors import ConfigError
+from wgpy.hostmodel import (
+    CreateInterface,
+    HostState,
+    Recorded,
+    SetWireGuard,
+    Step,
+    Undo,
+    Wanted,
+)
+from wgpy.io import clock, uapi_client
+from wgpy.io.settings_linux import ssh_client
+from wgpy.io.undo_file import UndoFile, locked
+from wgpy.model import DeviceStatus
+from wgpy.wire.conf import Config
+from wgpy.wire.steps import Record
+from wgpy.wire.text import parse_address, unmap
+from wgpy.wire.uapi_client import GET, format_set, parse_get, parse_set_answer
+
+if TYPE_CHECKING:
+    from wgpy.io.hostnet_linux import HostNet
+
+LAUNCHER: Final = (sys.executable, "-m", "wgpy")
+_NAMESPACE: Final = "/proc/self/ns/net"
+_PATIENCE: Final = 10.0
+_GLANCE: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a command is to be carried out.
+
+    `say` takes lines for the user; `confirm` is asked before the ssh session is cut;
+    `implementation` is the program that, given a name, starts the daemon and returns once its
+    UAPI socket answers.
+    """
+
+    say: Callable[[str], None]
+    confirm: Callable[[str], bool] = lambda _: False
+    implementation: Sequence[str] = LAUNCHER
+
+
+@contextmanager
+def job_on(name: str, terms: Terms) -> Iterator["Job"]:
+    """Hold the record and a netlink socket for one command on an interface.
+
+    Raises:
+        ConfigError: another command is at it, no permission, or a record of elsewhere.
+    """
+    from wgpy.io.hostnet_linux import HostNet
+
+    with locked(name) as file, HostNet() as net:
+        yield Job(name, file, net, terms)
+
+
+class Job:
+    """One command on one interface: its record, the way to the kernel, the steps."""
+
+    def __init__(self, name: str, file: UndoFile, net: "HostNet", terms: Terms) -> None:
+        self.name = name
+        self.file = file
+        self.net = net
+        self.record = file.read() or Record("", namespace())
+        self._terms = terms
+        if self.record.namespace != namespace():
+            raise ConfigError(
+                f"{name} was brought up in another network namespace; "
+                f"if that is gone, remove {file.path}"
+            )
+
+    def say_all(self, lines: Sequence[str]) -> None:
+        """Tell the user."""
+        for line in lines:
+            self._terms.say(line)
+
+    def stands(self) -> bool:
+        """Return whether the record is whole and its interface is there."""
+        return self.record.complete and self.net.index(self.name) == self.record.index
+
+    def require(self) -> None:
+        """Raise ConfigError if there is nothing to reload."""
+        if not self.stands():
+            raise ConfigError(f"{self.name} is not up: wgpy up {self.name}")
+
+    def clean_up(self) -> None:
+        """Undo what a command or daemon that was killed has left.
+
+        Raises:
+            ConfigError: something could not be undone.
+        """
+        if faults := self.take_all_back():
+            raise ConfigError(faults[0])
+
+    def present(self, want: Wanted) -> HostState:
+        """Return what there is, the device and the record included.
+
+        Raises:
+            ConfigError: the device does not answer.
+        """
+        endpoints = [peer.endpoint for peer in want.device.peers if peer.endpoint is not None]
+        client = ssh_client()
+        host = self.net.read(
+            self.name,
+            quick.nft_table(self.name),
+            endpoints,
+            None if client is None else _packed_or_none(client),
+        )
+        host = replace(host, done=self.record.done)
+        if host.interface is None or not self.stands():
+            return host
+        return replace(host, interface=replace(host.interface, device=self._status()))
+
+    def _status(self) -> DeviceStatus:
+        return parse_get(uapi_client.request(self.name, GET))
+
+    def make(self, steps: Sequence[Step]) -> None:
+        """Make all steps; if one fails, take those on the host back.
+
+        All of them are on record before the first is made: undoing what was never done is
+        harmless, and thousands of routes do not write the record thousands of times.
+
+        Raises:
+            ConfigError: one line.
+        """
+        added = [step for step in steps if isinstance(step, Recorded)]
+        before = self.record.done
+        kept = [change for change in before if change not in added]
+        self._write(replace(self.record, complete=False, done=(*kept, *added)))
+        made: list[Step] = []
+        try:
+            for step in steps:
+                made.append(step)
+                self._make(step)
+        except BaseException:
+            self._retreat(made)
+            self._write(replace(self.record, complete=bool(before), done=before or (*added,)))
+            raise
+        undone = [step.change for step in steps if isinstance(step, Undo)]
+        done = tuple(change for change in self.record.done if change not in undone)
+        self._write(replace(self.record, complete=True, done=done))
+
+    def _make(self, step: Step) -> None:
+        match step:
+            case CreateInterface():
+                self._start()
+            case SetWireGuard(name, change):
+                parse_set_answer(uapi_client.request(name, format_set(change)))
+            case Undo(change):
+                self._take_back(change)
+            case _:
+                self.net.carry_out(step)
+
+    def _start(self) -> None:
+        command = [*self._terms.implementation, self.name]
+        try:
+            code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+        except OSError as error:
+            raise ConfigError(f"{command[0]}: {error.strerror}") from None
+        if code != 0:
+            raise ConfigError(f"{self.name}: the daemon did not start (status {code})")
+        path = uapi_client.socket_path(self.name)
+        _wait_until(lambda: uapi_client.is_alive(path), f"{path} does not answer")
+        self._write(replace(self.record, index=self.net.index(self.name) or 0))
+
+    def _retreat(self, made: Sequence[Step]) -> None:
+        """Take steps on a standing interface back; a new one is torn down by its record."""
+        if any(isinstance(step, CreateInterface) for step in made):
+            return
+        for step in reversed(made):
+            with suppress(ConfigError):
+                if isinstance(step, Undo):
+                    self._make(step.change)
+                elif isinstance(step, Recorded):
+                    self._take_back(step)
+
+    def take_all_back(self) -> list[str]:
+        """Undo the record; return a line for each change that could not be undone."""
+        faults: list[str] = []
+        left: list[Recorded] = []
+        others: list[Recorded] = []
+        for file, other in self.file.others():
+            inherited = quick.hand_over(self.record.done, other.done)
+            if inherited != other.done:
+                file.write(replace(other, done=inherited))
+            others += inherited
+        for undo in quick.teardown(self.record.done):
+            if quick.still_needed(undo.change, others):
+                continue
+            try:
+                self._take_back(undo.change)
+            except ConfigError as error:
+                faults.append(str(error))
+                left.append(undo.change)
+        self.record = replace(self.record, complete=False, done=tuple(reversed(left)))
+        if left:
+            self._write(self.record)
+        else:
+            self.file.remove()
+        return faults
+
+    def _take_back(self, change: Recorded) -> None:
+        if isinstance(change, CreateInterface):
+            self._stop()
+        else:
+            self.net.take_back(change)
+
+    def _stop(self) -> None:
+        """Delete the interface, on which the daemon ends, and see that its socket goes."""
+        index = self.net.index(self.name)
+        if index is not None and self.record.index not in (0, index):
+            return  # somebody else's, of the same name
+        self.net.delete_link(self.name)
+        path = uapi_client.socket_path(self.name)
+        _wait_until(lambda: _unlinked(path), f"the daemon still holds {path}")
+
+    def save(self, source: quickfile.Source, config: Config) -> list[str]:
+        """Write the running state to the file; return a line if that failed."""
+        try:
+            state = self.net.interface(self.name)
+            if state is not None:
+                quickfile.save(source, config, self._status(), state)
+        except ConfigError as error:
+            return [f"SaveConfig: {error}"]
+        return []
+
+    def _write(self, record: Record) -> None:
+        try:
+            self.file.write(record)
+        except OSError as error:
+            raise ConfigError(f"{self.file.path}: {error.strerror}") from None
+        self.record = record
+
+
+def namespace() -> int:
+    """Return the number of the network namespace of this process."""
+    return os.stat(_NAMESPACE).st_ino
+
+
+def _packed_or_none(text: str) -> bytes | None:
+    try:
+        return unmap(parse_address(text.partition("%")[0]))
+    except ConfigError:
+        return None
+
+
+def _wait_until(condition: Callable[[], bool], complaint: str) -> None:
+    deadline = clock.now() + _PATIENCE
+    while not condition():
+        if clock.now() > deadline:
+            raise ConfigError(complaint)
+        threading.Event().wait(_GLANCE)
+
+
+def _unlinked(path: str) -> bool:
+    """Return whether a socket is gone; removes one that a killed daemon left."""
+    if os.path.lexists(path) and not uapi_client.is_alive(path):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    return not os.path.lexists(path)
