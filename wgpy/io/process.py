@@ -15,12 +15,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from wgpy.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ctypes import CDLL
+from wgpy.io import libc
 
 # CAP_NET_ADMIN creates the TUN and sets marks and buffer sizes of sockets; without
 # CAP_NET_BIND_SERVICE `wg set wg0 listen-port 53` fails once privileges are dropped.
@@ -174,14 +172,13 @@ def drop_privileges(keep: Iterable[str] = NEEDED_CAPABILITIES) -> None:
         OSError: the kernel refused.
     """
     assert int(_status("Threads")) == 1, "other threads would keep their capabilities"
-    libc = _libc()
     if "CAP_SETPCAP" in capabilities():  # else no_new_privs alone keeps the set from use
         for number in range(_last_capability() + 1):
-            _prctl(libc, _PR_CAPBSET_DROP, number)
-    _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+            _prctl(_PR_CAPBSET_DROP, number)
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     kept = int(_status("CapPrm"), 16) & _bits(keep)
-    _capset(libc, kept)
-    _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
+    _capset(kept)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def missing_privileges(tun: str = TUN_DEVICE) -> str | None:
@@ -216,12 +213,12 @@ def forbid_core_dumps() -> None:
         OSError: the kernel refused.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _prctl(_libc(), _PR_SET_DUMPABLE, 0)
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def die_with_parent() -> None:
     """Let the kernel end this process when its parent dies; for a child before it execs."""
-    _prctl(_libc(), _PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _how_to_get(tun: str) -> str:
@@ -256,31 +253,15 @@ def _last_capability() -> int:
         return len(_CAPABILITIES) - 1
 
 
-def _libc() -> "CDLL":
-    import ctypes
-
-    return ctypes.CDLL(None, use_errno=True)
+def _prctl(option: int, argument: int) -> None:
+    libc.call("prctl", option, argument, 0, 0, 0)
 
 
-def _prctl(libc: "CDLL", option: int, argument: int) -> None:
-    from ctypes import c_ulong
-
-    arguments = (c_ulong(argument), c_ulong(0), c_ulong(0), c_ulong(0))
-    _check(libc.prctl(option, *arguments), "prctl")
-
-
-def _capset(libc: "CDLL", kept: int) -> None:
+def _capset(kept: int) -> None:
     # Two structures a 32-bit half, low half first: effective, permitted, inheritable.
     halves = (kept & 0xFFFFFFFF, kept >> 32)
     sets = b"".join(struct.pack("=3I", half, half, 0) for half in halves)
-    _check(libc.capset(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), sets), "capset")
-
-
-def _check(outcome: int, call: str) -> None:
-    if outcome != 0:
-        from ctypes import get_errno
-
-        raise OSError(get_errno(), f"{call}: {os.strerror(get_errno())}")
+    libc.call("capset", struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), sets)
 
 
 # --- private files ---------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias, assert_never
 
 from wgpy.errors import ConfigError
 from wgpy.io import clock
+from wgpy.io.inotify import FileWatch
 from wgpy.io.uapi_client import DIRECTORY, connect, socket_path
 from wgpy.model import DeviceChange, DeviceStatus
 from wgpy.wire.uapi import (
@@ -46,9 +47,6 @@ _ACCEPT_PAUSE: Final = 1.0
 _DIRECTORY_MODE: Final = 0o755
 _SOCKET_MODE: Final = 0o600
 _LOCK_NAME: Final = ".wgpy.lock"
-_IN_ATTRIB: Final = 0x4
-_IN_DELETE_SELF: Final = 0x400
-_IN_MOVE_SELF: Final = 0x800
 
 GetStatus: TypeAlias = Callable[[], DeviceStatus]
 ApplyChange: TypeAlias = Callable[[DeviceChange], Awaitable[None] | None]
@@ -68,8 +66,13 @@ class UapiListener:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the file is still the one made here, and not gone or of another process."""
+        """Whether the file is the one made here."""
         return self._identity is not None and self._identity == _identity(self.path)
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether there was a file, which is gone or now that of another process."""
+        return self._identity is not None and not self.is_in_place
 
     def close(self) -> None:
         """Remove the file if it is still ours, then close; later calls do nothing."""
@@ -208,21 +211,6 @@ def _ends_before(path: str, deadline: float) -> bool:
     return clock.now() < deadline
 
 
-def _watch(path: str) -> int | None:
-    """Return a descriptor that is readable once something happened to the file itself."""
-    from ctypes import CDLL
-
-    libc = CDLL(None)
-    fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if fd < 0:
-        return None
-    events = _IN_ATTRIB | _IN_DELETE_SELF | _IN_MOVE_SELF
-    if libc.inotify_add_watch(fd, os.fsencode(path), events) < 0:
-        os.close(fd)
-        return None
-    return fd
-
-
 # --- the operations --------------------------------------------------------
 
 
@@ -262,23 +250,24 @@ class UapiServer:
                     client.cancel()
         finally:
             if watch is not None:
-                asyncio.get_running_loop().remove_reader(watch)
-                os.close(watch)
+                asyncio.get_running_loop().remove_reader(watch.fileno())
+                watch.close()
             self._listener.close()
 
-    def _start_watching(self, removed: asyncio.Event) -> int | None:
-        watch = _watch(self._listener.path)
-
+    def _start_watching(self, removed: asyncio.Event) -> FileWatch | None:
         def check() -> None:
-            if watch is not None:
-                with suppress(BlockingIOError):
-                    os.read(watch, _CHUNK_SIZE)
-            if not self._listener.is_in_place:
+            if (watch is not None and watch.gone()) or self._listener.is_removed:
                 removed.set()
 
-        if watch is not None:
-            asyncio.get_running_loop().add_reader(watch, check)
+        watch = None
+        try:
+            watch = FileWatch(self._listener.path)
+        except ConfigError as error:  # it serves, and only cannot be ended in this way
+            self._note(f"UAPI: {error}")
             check()
+            return None
+        asyncio.get_running_loop().add_reader(watch.fileno(), check)
+        check()
         return watch
 
     async def _accept(self, tasks: asyncio.TaskGroup) -> None:

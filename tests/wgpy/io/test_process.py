@@ -30,7 +30,7 @@ def start(script: str, **options) -> tuple[subprocess.Popen[bytes], int]:
     """Run a script that may write to us; return it and the end to read from until EOF."""
     read_end, write_end = os.pipe()
     launched = subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + script, str(write_end)],
+        [sys.executable, "-E", "-c", PRELUDE + script, str(write_end)],
         pass_fds=[write_end],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -134,9 +134,9 @@ def test_a_start_with_closed_standard_files_works():
     assert json.loads(told)["links"] == ["/dev/null"] * 3
 
 
-def test_what_was_printed_before_is_printed_once():
-    script = "print('hello'); detach(keep_output=True).ready()"
-    launched, read_end = start(script)
+@pytest.mark.parametrize("end", ["it.ready()", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_what_was_printed_before_is_printed_once(end):
+    launched, read_end = start(f"print('hello'); it = detach(keep_output=True); {end}")
     output, _ = launched.communicate(timeout=DEADLINE)
     os.close(read_end)
     assert output == b"hello\n"

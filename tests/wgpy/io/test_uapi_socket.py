@@ -1,13 +1,18 @@
 import asyncio
+import fcntl
 import os
+import select
 import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import termios
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from errno import EADDRINUSE, EINVAL, EIO
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -98,6 +103,29 @@ def large_status(prefixes: int) -> DeviceStatus:
     return DeviceStatus(None, None, 51820, 0, (peer,))
 
 
+def raw_client(listener: UapiListener) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(listener.path)
+    client.settimeout(0)
+    return client
+
+
+def unread(client: socket.socket) -> int:
+    """Return how much of what a client sent is not yet received (SIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+async def turns_until_readable(client: socket.socket) -> int:
+    """Return how many turns the loop makes until there is something to receive."""
+    turns = 0
+    while True:
+        with suppress(BlockingIOError):
+            client.recv(1, socket.MSG_PEEK)
+            return turns
+        await asyncio.sleep(0)
+        turns += 1
+
+
 # --- operations ---
 
 
@@ -122,7 +150,7 @@ def test_several_operations_on_a_connection_are_answered_in_order(serve):
 
 
 @pytest.mark.slow
-def test_a_set_of_five_megabytes_passes_while_others_are_served(serve):
+def test_a_set_of_five_megabytes_passes_while_the_loop_goes_on(serve):
     network = bytes.fromhex("20010db8aaaabbbbccccdddd")
     allowed = tuple(
         AllowedIPChange(Prefix(network + n.to_bytes(4), 128)) for n in range(130_560)
@@ -132,14 +160,13 @@ def test_a_set_of_five_megabytes_passes_while_others_are_served(serve):
     assert len(text) > 5_000_000
 
     async def scenario(listener, device):
-        setting = asyncio.ensure_future(ask(listener.path, text))  # noqa: TID251
-        others = 0
-        while not setting.done():
-            await ask(listener.path, GET)
-            others += 1
-        assert setting.result() == SET_OK
+        with raw_client(listener) as client:
+            await asyncio.get_running_loop().sock_sendall(client, text)
+            while unread(client):  # noqa: ASYNC110 - turns of the loop are what counts
+                await asyncio.sleep(0)
+            assert await turns_until_readable(client) > 20
+            assert client.recv(100) == SET_OK
         assert device.changes == [large]
-        assert others > 5
 
     serve(scenario)
 
@@ -147,13 +174,26 @@ def test_a_set_of_five_megabytes_passes_while_others_are_served(serve):
 def test_a_large_get_does_not_stall_the_loop(serve):
     async def scenario(listener, device):
         device.status = large_status(130_560)
-        getting = asyncio.ensure_future(ask(listener.path, GET))  # noqa: TID251
-        turns = 0
-        while not getting.done():
-            await asyncio.sleep(0)
-            turns += 1
-        assert parse_get(getting.result()) == device.status
-        assert turns > 20
+        with raw_client(listener) as client:
+            client.send(GET)
+            assert await turns_until_readable(client) > 20
+        assert parse_get(await ask(listener.path, GET)) == device.status
+
+    serve(scenario)
+
+
+def test_a_quick_client_is_read_in_turns_with_everything_else(serve):
+    async def scenario(listener, device):
+        with raw_client(listener) as client:
+            seen = set()
+            with suppress(BlockingIOError):
+                client.send(b"set=1\n")
+                while True:  # as much as the socket's buffer takes
+                    client.send(b"replace_peers=true\n" * 100)
+            while unread(client):
+                seen.add(unread(client))
+                await asyncio.sleep(0)
+            assert len(seen) > 1
 
     serve(scenario)
 
@@ -299,6 +339,28 @@ def test_removing_the_file_ends_the_server(tmp_path, remove):
     uvloop.run(main())
 
 
+def test_a_file_removed_before_the_start_ends_the_server_at_once(tmp_path):
+    listener, device = bind("wg0", str(tmp_path)), Device()
+    os.unlink(listener.path)
+    asyncio.run(asyncio.wait_for(UapiServer(listener, device.get, device.set).run(), DEADLINE))
+
+
+def test_an_inherited_socket_without_a_file_is_served(tmp_path):
+    bare = socket.socket(socket.AF_UNIX)
+    bare.bind("")  # the kernel chooses an abstract name
+    bare.listen()
+
+    async def main() -> None:
+        device, listener = Device(), adopt(bare.detach(), "wg0", str(tmp_path))
+        address: str = listener.socket.getsockname().decode()
+        async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(UapiServer(listener, device.get, device.set).run())
+            assert parse_get(await ask(address, GET)) == device.status
+            serving.cancel()
+
+    asyncio.run(main())
+
+
 # --- the file ---
 
 
@@ -346,15 +408,15 @@ def test_the_socket_of_a_running_process_is_not_touched(tmp_path):
 
 def test_a_start_waits_for_the_old_process_to_end(tmp_path):
     script = (
-        "import sys; from wgpy.io.uapi_socket import bind; import time\n"
+        "from wgpy.io.uapi_socket import bind\n"
         f"it = bind('wg0', {str(tmp_path)!r}); print('up', flush=True)\n"
-        "it.socket.settimeout(None); client, _ = it.socket.accept()\n"  # the starter came
-        "it.close(); client.close()\n"
+        "it.socket.settimeout(None)\n"
+        "probe, waiter = it.socket.accept(), it.socket.accept()\n"
+        "it.close()\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as old:
         assert old.stdout is not None
         assert old.stdout.readline() == b"up\n"
-        # The first connection is the probe, the second waits for the end.
         second = bind("wg0", str(tmp_path), patience=DEADLINE)
     assert second.is_in_place
     second.close()
@@ -407,6 +469,27 @@ def test_of_racing_starts_over_a_dead_socket_exactly_one_wins(tmp_path):
         for racer in racers:
             racer.send_signal(signal.SIGKILL)
             racer.communicate(timeout=DEADLINE)
+
+
+def test_a_start_does_not_remove_a_dead_socket_that_another_is_replacing(tmp_path):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "wg0.sock"))
+    with open(tmp_path / ".wgpy.lock", "w") as lock, socket.socket(socket.AF_UNIX) as other:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        racer = subprocess.Popen(
+            [sys.executable, "-c", RACER, str(tmp_path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert racer.stdout is not None
+        waits = f" {racer.pid} "
+        while waits not in Path("/proc/locks").read_text():  # it does nothing else meanwhile
+            assert not select.select([racer.stdout], [], [], 0.01)[0]
+        os.unlink(tmp_path / "wg0.sock")
+        other.bind(str(tmp_path / "wg0.sock"))
+        other.listen()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert racer.communicate(timeout=DEADLINE)[0] == b"lost\n"
 
 
 def test_an_inherited_socket_is_adopted_and_its_file_removed_at_the_end(tmp_path):
