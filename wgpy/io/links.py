@@ -6,8 +6,8 @@ namespace number and index and hears every namespace that has a number in this o
 asks the TUN descriptor where the interface is (TUNGETDEVNETNS, needs CAP_NET_ADMIN). Where
 that is not permitted, `needs_probe` says that nobody will report its going up and down.
 
-The kernel does not report the routes that go with a link set down, nor IPv4 routes that go
-with their address; they are forgotten, or asked for again, at the event that is reported.
+The kernel does not report the routes that go with a link set down; older ones neither those
+that go with their IPv4 address. They are forgotten, or asked for again, at what is reported.
 """
 
 import errno
@@ -191,7 +191,7 @@ class LinkWatch:
         ours = self._place == (origin, route.interface)
         if route.kind == netlink.RTN_UNICAST and self._place and self._place.nsid == origin:
             self._remember(route, present=ours and kind == netlink.RTM_NEWROUTE)
-        if origin is not None or ours or route.flags & netlink.RTM_F_CLONED:
+        if origin is not None or ours:
             return
         if route.table != netlink.RT_TABLE_LOCAL:
             self._tell(RouteChanged())

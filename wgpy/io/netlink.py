@@ -57,7 +57,6 @@ NETNSA_FD: Final = 3
 
 RT_TABLE_LOCAL: Final = 255
 RTN_UNICAST: Final = 1
-RTM_F_CLONED: Final = 0x200
 
 _HEADER: Final = struct.Struct("=IHHII")
 _ATTRIBUTE: Final = struct.Struct("=HH")
@@ -93,7 +92,6 @@ class Route(NamedTuple):
 
     key: tuple[int, bytes, int, int, int, int]
     kind: int
-    flags: int
     table: int
     interface: int
     mtu: int
@@ -144,13 +142,13 @@ def address(content: bytes) -> Address:
 
 def route(content: bytes) -> Route:
     """Read RTM_NEWROUTE or RTM_DELROUTE."""
-    family, length, _, tos, table, _, _, kind, flags = _RTMSG.unpack_from(content)
+    family, length, _, tos, table, _, _, kind, _flags = _RTMSG.unpack_from(content)
     found = attributes(content, _RTMSG.size)
     table = number(found, RTA_TABLE, table)
     host = found.get(RTA_DST) or bytes(16 if family == socket.AF_INET6 else 4)
     mtu = number(attributes(found.get(RTA_METRICS, b"")), RTAX_MTU)
     key = (family, host, length, table, tos, number(found, RTA_PRIORITY))
-    return Route(key, kind, flags, table, number(found, RTA_OIF), mtu)
+    return Route(key, kind, table, number(found, RTA_OIF), mtu)
 
 
 def link_named(name: bytes, nsid: int | None) -> Link:

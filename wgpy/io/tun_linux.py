@@ -176,10 +176,9 @@ class TunLinux:
         except BlockingIOError:
             pass
         except OSError as error:
-            if error.errno not in _GONE:
-                self.counters.read_errors += 1
-            elif not packets:
+            if error.errno in _GONE:
                 raise EOFError("the TUN interface is gone") from None
+            self.counters.read_errors += 1
         return packets
 
     # hot path: bench/ports

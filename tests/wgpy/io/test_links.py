@@ -41,9 +41,12 @@ class Home(NamedTuple):
 def home(lab: Lab) -> Iterator[Home]:
     ns = lab.ns()
     with inside(ns):
-        lab.ip(ns, *["link", "add", "way", "type", "veth", "peer", "name", "far"])
+        # No link-local addresses: they come when they like.
+        lab.sysctl(ns, "net.ipv6.conf.default.addr_gen_mode", 1)
+        lab.ip(ns, "link", "add", "way", "type", "veth", "peer", "name", "far")
         lab.ip(ns, "link", "set", "far", "up")
         lab.address(ns, "way", "198.51.100.1/24", "2001:db8:1::1/64")
+        wait_until(lambda: lab.ip(ns, "link", "show", "up").count("state UP") == 2)
         tun = TunLinux.create("tun0")
         yield Home(ns, tun)
         tun.close()
@@ -255,6 +258,16 @@ def test_what_says_nothing_of_the_ways_out_is_not_told(lab, home, watch):
     assert [e for e in quiet(watch, lab, home.ns) if not isinstance(e, LinkState)] == []
 
 
+def test_ways_out_of_the_namespace_it_moved_to_are_no_concern(lab, home, watch):
+    second = lab.ns()
+    lab.ip(home.ns, "link", "set", "tun0", "netns", second)
+    lab.address(second, "lo", "192.0.2.1/24")
+    lab.ip(second, "route", "add", "192.0.4.0/24", "dev", "lo")
+    lab.ip(second, "address", "delete", "192.0.2.1/24", "dev", "lo")
+    lab.ip(second, "link", "set", "lo", "down")
+    assert quiet(watch, lab, home.ns) == []
+
+
 # --- routes with an MTU ----------------------------------------------------------------------
 
 
@@ -289,6 +302,8 @@ def test_routes_with_an_mtu_are_followed_wherever_the_interface_is(lab, home, wa
     last(watch, RouteMtus(((MTUS4[0], 1280),)))
     lab.ip(ns, "route", "add", "192.0.2.7/32", "dev", "tun0", "metric", 9, "mtu", 1270)
     last(watch, RouteMtus(((MTUS4[0], 1270),)))
+    lab.ip(ns, "route", "change", "192.0.2.7/32", "dev", "tun0", "metric", 9, "mtu", 1285)
+    last(watch, RouteMtus(((MTUS4[0], 1280),)))
     lab.ip(ns, "route", "delete", "192.0.2.7/32", "dev", "tun0", "metric", 9)
     lab.ip(ns, "route", "replace", "192.0.2.7/32", "dev", "lo", "mtu", 1200)
     last(watch, RouteMtus(()))

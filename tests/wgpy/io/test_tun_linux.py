@@ -4,6 +4,7 @@ import select
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -112,6 +113,17 @@ def test_a_name_in_use_is_refused_after_some_patience(tun, monkeypatch):
     monkeypatch.setattr(tun_linux, "BUSY_PATIENCE", 0.1)
     with pytest.raises(ConfigError, match="in use"):
         TunLinux.create(tun.name())
+
+
+@pytest.mark.root
+def test_a_name_that_comes_free_within_the_patience_is_taken(tun):
+    name = tun.name()
+    leaving = threading.Timer(0.1, tun.close)
+    leaving.start()
+    successor = TunLinux.create(name)
+    leaving.join()
+    assert successor.name() == name
+    successor.close()
 
 
 @pytest.mark.root

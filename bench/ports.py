@@ -1,0 +1,89 @@
+"""`python -m bench.ports`: microseconds a packet of each port, as JSON.
+
+UDP goes over loopback; the TUN row needs root and is null without. Each figure is the best of
+many rounds of one full `receive` or `send`.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+
+from wgpy.errors import ConfigError
+from wgpy.io import tun_linux, udp_linux
+from wgpy.io.tun_linux import TunLinux
+from wgpy.io.udp_linux import UdpLinux
+from wgpy.model import Burst, Endpoint, Local
+
+SIZE = 1300
+ROUNDS = 100
+COUNT = 64
+HOST, BEYOND = "198.51.100.1", "198.51.100.2"
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the microseconds that one packet of `COUNT` takes."""
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) / COUNT * 1e6
+
+
+def measure_udp() -> dict[str, dict[str, float]]:
+    a, b = UdpLinux(), UdpLinux()
+    a.bind(0)
+    port = b.bind(0)
+    v4, v6 = socket.inet_aton("127.0.0.1"), socket.inet_pton(socket.AF_INET6, "::1")
+    to4, to6, payload = Endpoint(v4, port), Endpoint(v6, port), bytes(SIZE)
+    loopback = socket.if_nametoindex("lo")
+    sends = {
+        "ipv4, one burst": [Burst([payload] * COUNT, SIZE, to4)],
+        "ipv4, bursts of one": [Burst(payload, SIZE, to4)] * COUNT,
+        "ipv4, source and tos": [Burst(payload, SIZE, to4, Local(v4, loopback), 1)] * COUNT,
+        "ipv6, source and tos": [Burst(payload, SIZE, to6, Local(v6, loopback), 1)] * COUNT,
+    }
+    table = {}
+    for name, bursts in sends.items():
+        into = b.filenos()[1 if name.startswith("ipv6") else 0]
+        rounds = [
+            (timed(partial(a.send, bursts)), timed(partial(b.receive, into)))
+            for _ in range(ROUNDS)
+        ]
+        sending, receiving = (min(figures) for figures in zip(*rounds, strict=True))
+        table[name] = {"send": round(sending, 2), "receive": round(receiving, 2)}
+    a.close()
+    b.close()
+    return table
+
+
+def measure_tun() -> dict[str, float] | None:
+    try:
+        tun = TunLinux.create(f"wgpyb{os.getpid()}")
+    except ConfigError:
+        return None
+    name = tun.name()
+    subprocess.run(["ip", "address", "add", f"{HOST}/30", "dev", name], check=True)
+    subprocess.run(["ip", "link", "set", name, "up"], check=True)
+    reading, writing = [], []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
+        host.sendto(bytes(SIZE - 28), (BEYOND, 9))
+        packet = tun.receive()[-1]
+        for _ in range(ROUNDS):
+            for _ in range(COUNT):
+                host.sendto(bytes(SIZE - 28), (BEYOND, 9))
+            reading.append(timed(tun.receive))
+            # The host drops it: its source is the host itself. The port's work is the same.
+            writing.append(timed(partial(tun.send, [packet] * COUNT)))
+    tun.close()
+    return {"receive": round(min(reading), 2), "send": round(min(writing), 2)}
+
+
+def main() -> None:
+    assert tun_linux.RECEIVE_LIMIT == udp_linux.RECEIVE_LIMIT == COUNT
+    print(json.dumps({"size": SIZE, "udp": measure_udp(), "tun": measure_tun()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
