@@ -179,7 +179,7 @@ class Lab:
         self.namespaces: list[str] = []
         self.children: list[Child] = []
         self.interfaces: list[str] = []
-        self.directory = Path(tempfile.mkdtemp(prefix="wgpyt-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"wgpyt-{os.getpid()}-"))
         self.ports = itertools.count(5301)
         self.holder: Child | None = None
         if private_run:
@@ -469,18 +469,24 @@ def remove_namespace(name: str) -> None:
 
 
 def sweep() -> list[str]:
-    """Remove the namespaces and sockets of test runs that have died; return their names."""
+    """Remove namespaces, sockets and folders of test runs that have died; return their names."""
     swept = []
-    root = Path("/run/netns")
-    for path in sorted(root.glob("wgpyt-*-*")) if root.exists() else ():
-        match = re.fullmatch(r"wgpyt-(\d+)-\d+", path.name)
-        if match and not Path("/proc", match[1]).exists():
+    for path in sorted(Path("/run/netns").glob("wgpyt-*")):
+        if _of_the_dead(r"wgpyt-(\d+)-\d+", path.name, 10):
             remove_namespace(path.name)
             swept.append(path.name)
-    for path in sorted(UAPI.glob("wt*.sock")) if UAPI.exists() else ():
-        match = re.fullmatch(r"wt([0-9a-z]+)n\d+\.sock", path.name)
+    for path in sorted(UAPI.glob("wt*.sock")):
         # 'n' is a digit of base 36 as well: the greedy group takes the longest pid.
-        if match and not Path("/proc", str(int(match[1], 36))).exists():
+        if _of_the_dead(r"wt([0-9a-z]+)n\d+\.sock", path.name, 36):
             path.unlink(missing_ok=True)
             swept.append(path.name)
+    for path in sorted(Path(tempfile.gettempdir()).glob("wgpyt-*")):
+        if _of_the_dead(r"wgpyt-(\d+)-\w+", path.name, 10):
+            shutil.rmtree(path, ignore_errors=True)
+            swept.append(path.name)
     return swept
+
+
+def _of_the_dead(pattern: str, name: str, base: int) -> bool:
+    match = re.fullmatch(pattern, name)
+    return match is not None and not Path("/proc", str(int(match[1], base))).exists()
