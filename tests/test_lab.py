@@ -114,8 +114,11 @@ def test_nothing_is_left_after_a_failure():
 
 @pytest.mark.root
 def test_a_dead_run_is_swept():
-    program = "from tests.lab import Lab; import os; l = Lab(); print(*l.pair(), l.ifname(), l.directory)"
-    argv = [sys.executable, "-c", f"{program}; os._exit(os.EX_OK)"]
+    program = (
+        "import os; from tests.lab import Lab; lab = Lab();"
+        "print(*lab.pair(), lab.ifname(), lab.directory); os._exit(os.EX_OK)"
+    )
+    argv = [sys.executable, "-c", program]
     done = subprocess.run(
         argv,
         cwd=ROOT,
