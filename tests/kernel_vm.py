@@ -104,7 +104,8 @@ class KernelVm:
             lab: what ends it.
             ns: the namespace qemu runs in.
             forward: ports of 127.0.0.1 in `ns` to UDP ports of the guest (IPv4 alone).
-            programs: of this machine, to have in the guest.
+            programs: of this machine, to have in the guest's /bin; busybox's own of the same
+                name goes before them unless they are called by their path.
         """
         rules = [f",hostfwd=udp:127.0.0.1:{a}-:{b}" for a, b in (forward or {}).items()]
         vm = cls(lab, ns, ["-netdev", f"user,id=n{''.join(rules)}"], programs=programs)

@@ -11,26 +11,21 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
-from wgpy.io import clock
-
-T = TypeVar("T")
-Done = subprocess.CompletedProcess[str]
+from tests.process import Child as Child
+from tests.process import Done as Done
+from tests.process import LabError as LabError
+from tests.process import command as command
+from tests.process import wait_until as wait_until
 
 UAPI = Path("/run/wireguard")
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _numbers = itertools.count(1)
-
-
-class LabError(Exception):
-    """A condition did not come true in time, or a program of the lab failed."""
 
 
 class Throughput(NamedTuple):
@@ -41,131 +36,10 @@ class Throughput(NamedTuple):
     report: dict[str, Any]
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 10, why: str = "") -> T:
-    """Return the first truthy result of `condition`, asked every 20 ms.
-
-    Raises:
-        LabError: `timeout` seconds have passed without one.
-    """
-    pause, deadline = threading.Event(), clock.now() + timeout
-    while not (result := condition()):
-        if clock.now() > deadline:
-            raise LabError(f"not within {timeout:g} s: {why or condition}")
-        pause.wait(0.02)
-    return result
-
-
-def command(
-    argv: Sequence[object],
-    *,
-    stdin: str | None = None,
-    timeout: float = 30,
-    check: bool = True,
-    env: Mapping[str, str] | None = None,
-) -> Done:
-    """Run one program to its end and return what it said; stderr is part of the failure.
-
-    Raises:
-        LabError: it ended with another code than 0 (when `check`), or not in time.
-    """
-    words = [str(word) for word in argv]
-    try:
-        done = subprocess.run(
-            words,
-            input=stdin if stdin is not None else "",
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env={**os.environ, **env} if env else None,
-        )
-    except subprocess.TimeoutExpired as expired:
-        raise LabError(f"{' '.join(words)}: still running after {timeout:g} s") from expired
-    if check and done.returncode != 0:
-        raise LabError(f"{' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
-    return done
-
-
 def keypair() -> tuple[str, str]:
     """Return a fresh private key and its public key as `wg` writes them."""
     private = command(["wg", "genkey"]).stdout.strip()
     return private, command(["wg", "pubkey"], stdin=private).stdout.strip()
-
-
-class Child:
-    """A running program: its log, and the ways to end it.
-
-    The system ends it when the thread that started it dies, so that a killed test run leaves
-    nothing running.
-    """
-
-    def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None):
-        self.argv = list(argv)
-        self.logfile = log
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *self.argv],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **env} if env else None,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def log(self) -> str:
-        """Return everything it has written so far, stdout and stderr together."""
-        return self.logfile.read_text(errors="replace")
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal; nothing happens if it has ended."""
-        self.process.send_signal(number)
-
-    def wait(self, timeout: float = 10) -> int:
-        """Return its exit code once it has ended.
-
-        Raises:
-            LabError: it is still running after `timeout` seconds.
-        """
-        try:
-            return self.process.wait(timeout)
-        except subprocess.TimeoutExpired as expired:
-            raise LabError(f"{self.argv[0]} still running after {timeout:g} s") from expired
-
-    def wait_log(self, pattern: str, timeout: float = 10) -> re.Match[str]:
-        """Wait until the log matches `pattern`, and return the match.
-
-        Raises:
-            LabError: the program has ended without it, or `timeout` seconds have passed.
-        """
-
-        def found() -> re.Match[str] | None:
-            ended = not self.alive
-            match = re.search(pattern, self.log())
-            if match is None and ended:
-                raise LabError(f"{self.argv} ended without {pattern!r}:\n{self.log()}")
-            return match
-
-        result = wait_until(found, timeout, f"{pattern!r} in the log of {self.argv}")
-        assert result is not None
-        return result
-
-    def stop(self, timeout: float = 5) -> int:
-        """End it, by force if it does not go, and return its exit code."""
-        if self.alive:
-            self.process.terminate()
-            try:
-                self.process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        return self.process.wait()
 
 
 class Lab:
@@ -179,7 +53,7 @@ class Lab:
         self.namespaces: list[str] = []
         self.children: list[Child] = []
         self.interfaces: list[str] = []
-        self.directory = Path(tempfile.mkdtemp(prefix="wgpyt-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"wgpyt-{os.getpid()}-"))
         self.ports = itertools.count(5301)
         self.holder: Child | None = None
         if private_run:
@@ -469,18 +343,24 @@ def remove_namespace(name: str) -> None:
 
 
 def sweep() -> list[str]:
-    """Remove the namespaces and sockets of test runs that have died; return their names."""
+    """Remove what test runs that have died left behind; return its names."""
     swept = []
-    root = Path("/run/netns")
-    for path in sorted(root.glob("wgpyt-*-*")) if root.exists() else ():
-        match = re.fullmatch(r"wgpyt-(\d+)-\d+", path.name)
-        if match and not Path("/proc", match[1]).exists():
+    for path in sorted(Path("/run/netns").glob("wgpyt-*")):
+        if _of_the_dead(r"wgpyt-(\d+)-\d+", path.name, 10):
             remove_namespace(path.name)
             swept.append(path.name)
-    for path in sorted(UAPI.glob("wt*.sock")) if UAPI.exists() else ():
-        match = re.fullmatch(r"wt([0-9a-z]+)n\d+\.sock", path.name)
+    for path in sorted(UAPI.glob("wt*.sock")):
         # 'n' is a digit of base 36 as well: the greedy group takes the longest pid.
-        if match and not Path("/proc", str(int(match[1], 36))).exists():
+        if _of_the_dead(r"wt([0-9a-z]+)n\d+\.sock", path.name, 36):
             path.unlink(missing_ok=True)
             swept.append(path.name)
+    for path in sorted(Path(tempfile.gettempdir()).glob("wgpyt-*")):
+        if _of_the_dead(r"wgpyt-(\d+)-\w+", path.name, 10):
+            shutil.rmtree(path, ignore_errors=True)
+            swept.append(path.name)
     return swept
+
+
+def _of_the_dead(pattern: str, name: str, base: int) -> bool:
+    match = re.fullmatch(pattern, name)
+    return match is not None and not Path("/proc", str(int(match[1], base))).exists()

@@ -68,7 +68,7 @@ def attributes(target: ast.expr) -> list[str]:
 
 def texts() -> Iterator[Path]:
     """Yield every file of the project that a person wrote."""
-    yield from (path for path in ROOT.iterdir() if path.is_file() and path.name != ".git")
+    yield from (path for path in ROOT.iterdir() if path.is_file() and path.name[0] != ".")
     for folder in ("wgpy", "netmgr", "tests", "bench", ".ci"):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -39,7 +39,7 @@ def run(tmp_path):
         path = tmp_path / "tests" / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(SAMPLE)
-        for name in ("conftest.py", "lab.py"):
+        for name in ("conftest.py", "lab.py", "process.py"):
             (tmp_path / "tests" / name).write_text((ROOT / "tests" / name).read_text())
         (tmp_path / "pytest.ini").write_text(
             "[pytest]\ntestpaths = tests\nmarkers =\n  root\n  long\n"

@@ -8,7 +8,7 @@ import pytest
 
 from tests import foreign
 from tests.cache import cache
-from tests.lab import keypair
+from tests.lab import Lab, keypair
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,3 +65,16 @@ def test_an_implementation_tunnels_to_wireguard_go(lab, name):
     _, received, sent = nodes[1].show("transfer").split()
     assert int(received) > 0
     assert int(sent) > 0
+
+
+@pytest.mark.root
+@pytest.mark.interop
+@pytest.mark.needs("wg")
+def test_with_private_runs_two_interfaces_have_the_same_name():
+    with Lab(private_run=True) as one, Lab(private_run=True) as other:
+        nodes = [foreign.launch(lab, lab.ns(), "wireguard-go", "wg0") for lab in (one, other)]
+        for node, port in zip(nodes, (1001, 1002), strict=True):
+            node.configure(f"[Interface]\nListenPort = {port}\n")
+        assert [node.show("listen-port").strip() for node in nodes] == ["1001", "1002"]
+    assert not nodes[0].child.alive
+    assert not nodes[1].child.alive

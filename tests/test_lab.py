@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def namespaces() -> set[str]:
-    return {path.name for path in Path("/run/netns").glob("wgpyt-*")}
+    """Return those of this run; others may run at the same time."""
+    return {path.name for path in Path("/run/netns").glob(f"wgpyt-{os.getpid()}-*")}
 
 
 def test_waiting_returns_what_came_true():
@@ -113,16 +114,27 @@ def test_nothing_is_left_after_a_failure():
 
 @pytest.mark.root
 def test_a_dead_run_is_swept():
-    program = "from tests.lab import Lab; import os; l = Lab(); l.pair(); print(l.ifname())"
-    argv = [sys.executable, "-c", f"{program}; os._exit(0)"]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    program = (
+        "import os; from tests.lab import Lab; lab = Lab();"
+        "print(*lab.pair(), lab.ifname(), lab.directory); os._exit(os.EX_OK)"
+    )
+    argv = [sys.executable, "-c", program]
+    done = subprocess.run(
+        argv,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        text=True,
+    )
+    *left, interface, folder = done.stdout.split()
+    assert len(left) == 2
     UAPI.mkdir(exist_ok=True)
-    socket = UAPI / f"{done.stdout.strip()}.sock"
+    socket = UAPI / f"{interface}.sock"
     socket.touch()
-    names = sweep()
-    assert len([name for name in names if name.startswith("wgpyt-")]) >= 2
-    assert socket.name in names
+    sweep()
+    assert not [name for name in left if Path("/run/netns", name).exists()]
     assert not socket.exists()
+    assert not Path(folder).exists()
 
 
 @pytest.mark.root
