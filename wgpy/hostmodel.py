@@ -9,20 +9,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
-from wgpy.model import DeviceChange, DeviceStatus, Prefix
+from wgpy.model import DeviceChange, DeviceStatus, InterfaceAddress, Prefix
 
 MAIN_TABLE: Final = 254
 # Marks what wgpy adds (`ip route show proto 87`); no routing daemon has the number.
 ROUTE_PROTOCOL: Final = 87
 V4: Final = 4
 V6: Final = 6
-
-
-class InterfaceAddress(NamedTuple):
-    """An address of the interface itself, packed; `length` is that of its subnet."""
-
-    address: bytes
-    length: int
 
 
 class Routing(Enum):

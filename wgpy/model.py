@@ -83,6 +83,13 @@ class Prefix(NamedTuple):
     length: int
 
 
+class InterfaceAddress(NamedTuple):
+    """An address of an interface, packed with its host bits; `length` is that of its subnet."""
+
+    address: bytes
+    length: int
+
+
 class Endpoint(NamedTuple):
     """A UDP address; `host` is packed (4 or 16 bytes, never IPv4-mapped IPv6).
 

@@ -14,17 +14,21 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from wgpy.api import secret
 from wgpy.engine.device import Device
 from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import ConfigError
 from wgpy.events import Event
+from wgpy.hostmodel import AddAddress, SetUp
 from wgpy.io import clock, uapi_socket
+from wgpy.io.hostnet_linux import HostNet
 from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux
 from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
     DeviceStatus,
     Endpoint,
+    InterfaceAddress,
     PeerChange,
     PeerStatus,
     Prefix,
@@ -32,6 +36,7 @@ from wgpy.model import (
     Secret,
 )
 from wgpy.serving import Serving
+from wgpy.wire.text import parse_interface_address
 
 # Events kept for a reader that is slow; the oldest go first.
 MAX_EVENTS: Final = 1024
@@ -46,6 +51,8 @@ class Node:
         listen_port: the UDP port, 0 for one of the kernel's choice.
         fwmark: the mark of outgoing datagrams (SO_MARK), 0 for none.
         peers: who may talk to us, see `wgpy.peer`.
+        addresses: of the interface, `ADDRESS/LENGTH` each; if any, it is set up too. Without,
+            that is left to the caller: a node serves while its interface is up.
         mtu: of the interface, in bytes.
         tun: an interface opened already (WG_TUN_FD), instead of creating one.
         limits: when sessions are renewed and end; other than the paper's only for tests.
@@ -56,17 +63,20 @@ class Node:
         self,
         name: str = "wg%d",
         *,
-        private_key: Secret | None = None,
+        private_key: Secret | str | None = None,
         listen_port: int = 0,
         fwmark: int = 0,
         peers: Sequence[PeerChange] = (),
+        addresses: Sequence[str] = (),
         mtu: int = DEFAULT_MTU,
         tun: TunLinux | None = None,
         limits: Limits = PAPER_LIMITS,
         embedded: bool = False,
     ) -> None:
         self._asked_name = name
-        self._initial = DeviceChange(private_key, listen_port, fwmark, peers=tuple(peers))
+        identity = None if private_key is None else secret(private_key)
+        self._initial = DeviceChange(identity, listen_port, fwmark, peers=tuple(peers))
+        self._addresses = [parse_interface_address(address) for address in addresses]
         self._mtu = mtu
         self._given_tun = tun
         self._device = Device(clock.entropy, clock.wall_offset(), limits, embedded=embedded)
@@ -88,6 +98,8 @@ class Node:
             raise
         try:
             self.configure(self._initial)
+            if self._addresses:
+                await asyncio.to_thread(_dress, self.name, self._addresses)
         except BaseException:
             self._close()
             raise
@@ -203,6 +215,14 @@ class Node:
             self._running.close()
             self._running = None
         self._end()
+
+
+def _dress(name: str, addresses: Sequence[InterfaceAddress]) -> None:
+    """Give the interface its addresses and set it up, as a host's administrator would."""
+    with HostNet() as host:
+        for address in addresses:
+            host.carry_out(AddAddress(name, address))
+        host.carry_out(SetUp(name))
 
 
 class _Reader:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from wgpy.errors import ConfigError
-from wgpy.hostmodel import Hooks, InterfaceAddress, InterfaceState, Routing, Wanted
+from wgpy.hostmodel import Hooks, InterfaceState, Routing, Wanted
 from wgpy.io.process import read_secret_file, write_private
 from wgpy.io.resolve import resolve_endpoint, retries_allowed
-from wgpy.model import AllowedIPChange, DeviceStatus
+from wgpy.model import AllowedIPChange, DeviceStatus, InterfaceAddress
 from wgpy.wire import conf
 from wgpy.wire.text import format_address
 
@@ -81,7 +81,7 @@ def wanted(name: str, config: conf.Config, say: Callable[[str], None]) -> Wanted
     return Wanted(
         name=name,
         device=conf.to_change(config, endpoints),
-        addresses=tuple(InterfaceAddress(*each) for each in interface.addresses),
+        addresses=interface.addresses,
         mtu=interface.mtu,
         table=table if isinstance(table, int) else Routing(table),
         dns_servers=interface.dns,
@@ -104,7 +104,7 @@ def save(
     addresses = [
         each
         for address, length in sorted(interface.addresses)
-        if (each := conf.InterfaceAddress(address, length)) in named
+        if (each := InterfaceAddress(address, length)) in named
         or not address.startswith(_LINK_LOCAL)
     ]
     peers = [

@@ -22,7 +22,6 @@ from wgpy.hostmodel import (
     Change,
     CreateInterface,
     HostState,
-    InterfaceAddress,
     InterfaceState,
     Recorded,
     Routing,
@@ -38,7 +37,7 @@ from wgpy.hostmodel import (
     Undo,
     Wanted,
 )
-from wgpy.model import DeviceChange, Prefix, Secret
+from wgpy.model import DeviceChange, InterfaceAddress, Prefix, Secret
 from wgpy.wire.text import covers, format_address, mask
 
 FIRST_POLICY_TABLE: Final = 51820

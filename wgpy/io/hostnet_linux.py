@@ -21,7 +21,6 @@ from wgpy.hostmodel import (
     AddRoute,
     AddRule,
     HostState,
-    InterfaceAddress,
     InterfaceState,
     Recorded,
     Rule,
@@ -42,7 +41,7 @@ from wgpy.io.settings_linux import (
     sysctl,
     write_sysctl,
 )
-from wgpy.model import Endpoint, Prefix
+from wgpy.model import Endpoint, InterfaceAddress, Prefix
 from wgpy.wire.steps import describe
 from wgpy.wire.text import format_address
 

@@ -8,7 +8,7 @@ and may go over several lines. Of another key given twice the last holds.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from re import compile as regex
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from wgpy.errors import ConfigError
 from wgpy.model import (
@@ -16,6 +16,7 @@ from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
     Endpoint,
+    InterfaceAddress,
     PeerChange,
     PublicKey,
     Secret,
@@ -25,6 +26,7 @@ from wgpy.wire.text import (
     format_address,
     format_prefix,
     parse_address,
+    parse_interface_address,
     parse_key,
     parse_number,
     parse_port,
@@ -42,13 +44,6 @@ _HOST_NAME = regex(r"[\w.-]+")
 _DNS_SERVER = regex(r"[0-9.]+|.*:.*")
 
 Table: TypeAlias = Literal["off", "auto"] | int
-
-
-class InterfaceAddress(NamedTuple):
-    """An address of the interface, packed with its host bits, and the length of its network."""
-
-    host: bytes
-    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +108,11 @@ def _interface(section: Section) -> InterfaceConfig:
     hosts: set[bytes] = set()
 
     def parse_addresses(text: str) -> list[InterfaceAddress]:
-        addresses = [_parse_address(word) for word in _words(text)]
+        addresses = [parse_interface_address(word) for word in _words(text)]
         for address in addresses:
-            if address.host in hosts:
+            if address.address in hosts:
                 raise ConfigError(f"address {_format_address(address)} is given twice")
-            hosts.add(address.host)
+            hosts.add(address.address)
         return addresses
 
     table = section.last("Table", _parse_table)
@@ -187,13 +182,8 @@ def _parse_keepalive(text: str) -> int:
     return 0 if text.casefold() == "off" else parse_number(text, _MAX_U16)
 
 
-def _parse_address(text: str) -> InterfaceAddress:
-    host = text.partition("/")[0]
-    return InterfaceAddress(parse_address(host), parse_prefix(text).length)
-
-
 def _format_address(address: InterfaceAddress) -> str:
-    return f"{format_address(address.host)}/{address.length}"
+    return f"{format_address(address.address)}/{address.length}"
 
 
 def _parse_servers(text: str) -> list[str]:

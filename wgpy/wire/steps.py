@@ -27,7 +27,6 @@ from wgpy.hostmodel import (
     Change,
     CreateInterface,
     DnsBackend,
-    InterfaceAddress,
     Recorded,
     RunHook,
     SetDns,
@@ -39,7 +38,7 @@ from wgpy.hostmodel import (
     Step,
     Undo,
 )
-from wgpy.model import Prefix
+from wgpy.model import InterfaceAddress, Prefix
 from wgpy.wire.text import format_address, format_prefix, parse_address, parse_prefix
 
 RECORD_VERSION: Final = 1

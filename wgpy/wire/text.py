@@ -9,7 +9,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 
 from wgpy.errors import ConfigError
-from wgpy.model import KEY_SIZE, Endpoint, Prefix
+from wgpy.model import KEY_SIZE, Endpoint, InterfaceAddress, Prefix
 
 BASE64_KEY_SIZE = 44
 _V4_BITS = 32
@@ -114,6 +114,16 @@ def parse_prefix(text: str) -> Prefix:
     except ConfigError:
         raise ConfigError(f"{shorten(text)}: the length of a prefix is 0 to {bits}") from None
     return mask(packed, length)
+
+
+def parse_interface_address(text: str) -> InterfaceAddress:
+    """Return `ADDRESS[/LENGTH]` with its host bits; without a length it is one address.
+
+    Raises:
+        ConfigError: no address, or a length out of range.
+    """
+    prefix = parse_prefix(text)
+    return InterfaceAddress(parse_address(text.partition("/")[0]), prefix.length)
 
 
 def mask(address: bytes, length: int) -> Prefix:

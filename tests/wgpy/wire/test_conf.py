@@ -9,13 +9,14 @@ from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
     Endpoint,
+    InterfaceAddress,
     PeerChange,
     Prefix,
     PublicKey,
     Secret,
 )
 from wgpy.wire import conf
-from wgpy.wire.conf import Config, InterfaceAddress, InterfaceConfig, PeerConfig
+from wgpy.wire.conf import Config, InterfaceConfig, PeerConfig
 from wgpy.wire.text import format_address, mask
 
 PRIVATE = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
@@ -260,7 +261,7 @@ interfaces = st.builds(
         st.builds(InterfaceAddress, v4, st.integers(0, 32))
         | st.builds(InterfaceAddress, v6, st.integers(0, 128)),
         max_size=3,
-        unique_by=lambda address: address.host,
+        unique_by=lambda address: address.address,
     ).map(tuple),
     st.lists((v4 | v6).map(format_address), max_size=2).map(tuple),
     st.lists(words, max_size=2).map(tuple),
