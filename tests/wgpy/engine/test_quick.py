@@ -132,7 +132,7 @@ def undone(change: Change, state: HostState) -> HostState:
         case AddAddress(_, each):
             left = link.addresses - {each}
             routes = link.routes
-            if not any(len(other.address) == 4 for other in left):
+            if len(each.address) == 4 and not any(len(other.address) == 4 for other in left):
                 routes = frozenset(r for r in routes if len(r[0].address) != 4)
             state = replace(state, interface=replace(link, addresses=left, routes=routes))
         case AddRoute(_, prefix, table):
