@@ -56,7 +56,7 @@ def run(seconds: float = 3.0) -> int:
     problem = process.missing_privileges()
     if problem is not None:
         raise ConfigError(problem)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_by_sigterm()
     namespaces.sweep(PREFIX)
     alice, bob = _end("a", 1), _end("b", 2)
     with ExitStack() as stack:
@@ -80,6 +80,19 @@ def run(seconds: float = 3.0) -> int:
         _report(bob)
     _say("clean-up", "both nodes and namespaces are gone")
     return 0
+
+
+def _end_by_sigterm() -> None:
+    """Let SIGTERM end the demo as Ctrl-C does, with everything cleaned up."""
+    demo = os.getpid()
+
+    def interrupt(*_: object) -> None:
+        if os.getpid() == demo:
+            raise KeyboardInterrupt
+        # A helper process that pyroute2 forked and ends this way: the clean-up is not its own.
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _end(letter: str, number: int) -> End:

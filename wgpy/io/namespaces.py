@@ -23,12 +23,11 @@ def create(name: str) -> None:
     Raises:
         ConfigError: not permitted, or the name is taken.
     """
-    from pyroute2 import NetNS, netns
+    from pyroute2 import netns
 
     try:
         netns.create(name)
-        with NetNS(name) as link:
-            link.link("set", index=link.link_lookup(ifname="lo")[0], state="up")
+        set_up(name, "lo", [])
     except (OSError, PermissionError) as error:
         raise ConfigError(
             f"namespace {name} cannot be made ({error.strerror or error}): "
@@ -56,9 +55,9 @@ def sweep(prefix: str) -> None:
 
 def cable(one: str, other: str, addresses: tuple[str, str]) -> None:
     """Join two namespaces by a veth pair `eth0`, with an address (`A/LENGTH`) at each end."""
-    from pyroute2 import NetNS
+    from pyroute2 import IPRoute
 
-    with NetNS(one) as link:
+    with inside(one), IPRoute() as link:
         peer = {"ifname": "eth0", "net_ns_fd": other}
         link.link("add", ifname="eth0", kind="veth", peer=peer)
     for name, address in zip((one, other), addresses, strict=True):
@@ -67,9 +66,9 @@ def cable(one: str, other: str, addresses: tuple[str, str]) -> None:
 
 def set_up(namespace: str, interface: str, addresses: Sequence[str]) -> None:
     """Give an interface of a namespace its addresses (`A/LENGTH`) and set it up."""
-    from pyroute2 import NetNS
+    from pyroute2 import IPRoute
 
-    with NetNS(namespace) as link:
+    with inside(namespace), IPRoute() as link:
         index = link.link_lookup(ifname=interface)[0]
         for address in addresses:
             host, length = address.split("/")
