@@ -28,10 +28,7 @@ UNMIRRORED = {
     "wgpy/engine/peer.py",
     "wgpy/engine/roster.py",
     "wgpy/engine/session.py",
-    "wgpy/engine/sync.py",
     "wgpy/engine/timers.py",
-    "wgpy/wire/show.py",
-    "wgpy/wire/steps.py",
 }
 
 HISTORY = (

@@ -159,7 +159,7 @@ def parse_record(raw: bytes) -> Record:
             namespace=_number(value["namespace"]),
             complete=value["complete"] is True,
             index=_number(value["index"]),
-            done=tuple(_READERS[name](plain) for name, plain in value["done"]),
+            done=tuple(map(_change, _list(value["done"]))),
             pre_down=_texts(value["pre_down"]),
             post_down=_texts(value["post_down"]),
         )
@@ -179,6 +179,9 @@ def _plain(value: object) -> object:
     if isinstance(value, DnsBackend):
         return value.name
     return list(value) if isinstance(value, tuple) else value
+
+
+_Fields: TypeAlias = Mapping[str, object]
 
 
 def _text(value: object) -> str:
@@ -201,10 +204,22 @@ def _number_or_none(value: object) -> int | None:
     return None if value is None else _number(value)
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def _list(value: object) -> list[object]:
     if not isinstance(value, list):
         raise TypeError("list expected")
-    return tuple(map(_text, value))
+    return value
+
+
+def _change(value: object) -> Recorded:
+    match value:
+        case [str(name), dict(plain)]:
+            return _READERS[name](plain)
+        case _:
+            raise TypeError("name and fields of a change expected")
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(_text, _list(value)))
 
 
 def _address_text(value: InterfaceAddress) -> str:
@@ -215,8 +230,6 @@ def _address(value: object) -> InterfaceAddress:
     host, _, length = _text(value).partition("/")
     return InterfaceAddress(parse_address(host), int(length))
 
-
-_Fields: TypeAlias = Mapping[str, object]
 
 _READERS: Final[Mapping[str, Callable[[_Fields], Recorded]]] = {
     "CreateInterface": lambda of: CreateInterface(_text(of["name"])),

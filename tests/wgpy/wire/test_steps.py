@@ -14,7 +14,6 @@ from wgpy.hostmodel import (
     AddRule,
     CreateInterface,
     DnsBackend,
-    InterfaceAddress,
     RunHook,
     SetDns,
     SetFirewall,
@@ -24,7 +23,7 @@ from wgpy.hostmodel import (
     SetWireGuard,
     Undo,
 )
-from wgpy.model import DeviceChange
+from wgpy.model import DeviceChange, InterfaceAddress
 from wgpy.wire.steps import Record, describe, format_record, parse_record
 from wgpy.wire.text import mask
 
