@@ -160,7 +160,7 @@ def parse_record(raw: bytes) -> Record:
             namespace=_number(value["namespace"]),
             complete=value["complete"] is True,
             index=_number(value["index"]),
-            done=tuple(_READERS[name](plain) for name, plain in value["done"]),
+            done=tuple(map(_change, _list(value["done"]))),
             pre_down=_texts(value["pre_down"]),
             post_down=_texts(value["post_down"]),
         )
@@ -180,6 +180,13 @@ def _plain(value: object) -> object:
     if isinstance(value, DnsBackend):
         return value.name
     return list(value) if isinstance(value, tuple) else value
+
+
+def _change(value: object) -> Recorded:
+    name, plain = _list(value)
+    if not isinstance(plain, dict):
+        raise TypeError("fields expected")
+    return _READERS[_text(name)](plain)
 
 
 def _text(value: object) -> str:
@@ -203,9 +210,13 @@ def _number_or_none(value: object) -> int | None:
 
 
 def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(_text, _list(value)))
+
+
+def _list(value: object) -> list[object]:
     if not isinstance(value, list):
         raise TypeError("list expected")
-    return tuple(map(_text, value))
+    return value
 
 
 def _address_text(value: InterfaceAddress) -> str:
