@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     SubParsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - its only name
 
 _FAILED = 1
+# Seconds; one device that hangs must not keep the others from being shown.
+_ANSWER_WITHIN = 3.0
 _TARGET_HELP = "a file NAME.conf, or NAME for /etc/wireguard/NAME.conf"
 
 
@@ -102,12 +104,16 @@ def _change(arguments: argparse.Namespace, change: "Callable[[str, Terms], None]
 def _show(name: str | None, *, as_json: bool) -> None:
     from wgpy.io import clock, uapi_client
     from wgpy.wire import show
-    from wgpy.wire.uapi_client import GET, parse_get
 
-    names = uapi_client.interfaces() if name is None else [name]
-    devices = {
-        each: _with_public_key(parse_get(uapi_client.request(each, GET))) for each in names
-    }
+    if name is not None:
+        devices = {name: _status(name)}
+    else:
+        devices = {}
+        for each in uapi_client.interfaces():
+            try:
+                devices[each] = _status(each)
+            except ConfigError as error:  # hangs, or went away meanwhile
+                _say(f"warning: {error}")
     if as_json:
         sys.stdout.write(show.format_json(devices))
         return
@@ -118,10 +124,13 @@ def _show(name: str | None, *, as_json: bool) -> None:
     sys.stdout.write("\n".join(blocks))
 
 
-def _with_public_key(device: "DeviceStatus") -> "DeviceStatus":
-    """Return the status with the public key that the UAPI leaves to whoever asks."""
+def _status(name: str) -> "DeviceStatus":
+    """Return a device's state, with the public key that the UAPI leaves to whoever asks."""
     from wgpy.engine.crypto import public_key
+    from wgpy.io.uapi_client import request
+    from wgpy.wire.uapi_client import GET, parse_get
 
+    device = parse_get(request(name, GET, timeout=_ANSWER_WITHIN))
     if device.private_key is None or device.public_key is not None:
         return device
     return replace(device, public_key=public_key(device.private_key))

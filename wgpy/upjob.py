@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from wgpy import quickfile
 from wgpy.engine import quick
+from wgpy.engine.sync import restore, sync
 from wgpy.errors import ConfigError
 from wgpy.hostmodel import (
     CreateInterface,
@@ -136,6 +137,7 @@ class Job:
             ConfigError: one line.
         """
         added = [step for step in steps if isinstance(step, Recorded)]
+        device = self._status() if self.stands() else None
         before = self.record.done
         kept = [change for change in before if change not in added]
         self._write(replace(self.record, complete=False, done=(*kept, *added)))
@@ -145,8 +147,9 @@ class Job:
                 made.append(step)
                 self._make(step)
         except BaseException:
-            self._retreat(made)
-            self._write(replace(self.record, complete=bool(before), done=before or (*added,)))
+            if device is not None:
+                self._retreat(made, device)
+                self._write(replace(self.record, complete=True, done=before))
             raise
         undone = [step.change for step in steps if isinstance(step, Undo)]
         done = tuple(change for change in self.record.done if change not in undone)
@@ -175,16 +178,18 @@ class Job:
         _wait_until(lambda: uapi_client.is_alive(path), f"{path} does not answer")
         self._write(replace(self.record, index=self.net.index(self.name) or 0))
 
-    def _retreat(self, made: Sequence[Step]) -> None:
+    def _retreat(self, made: Sequence[Step], device: DeviceStatus) -> None:
         """Take steps on a standing interface back; a new one is torn down by its record."""
-        if any(isinstance(step, CreateInterface) for step in made):
-            return
         for step in reversed(made):
             with suppress(ConfigError):
                 if isinstance(step, Undo):
                     self._make(step.change)
                 elif isinstance(step, Recorded):
                     self._take_back(step)
+                elif isinstance(step, SetWireGuard):
+                    back = sync(restore(device), self._status())
+                    if back is not None:
+                        self._make(SetWireGuard(self.name, back))
 
     def take_all_back(self) -> list[str]:
         """Undo the record; return a line for each change that could not be undone."""

@@ -377,10 +377,108 @@ def test_show_hides_keys_and_speaks_json(quick: Quick):
     assert f"interface: {quick.name}" in human
     assert "192.0.2.2:5000" in human
     assert "\x1b" not in human
-    devices = json.loads(quick.wgpy("show", "--json").stdout)
+    devices = json.loads(quick.wgpy("show", quick.name, "--json").stdout)
     [peer] = devices[quick.name]["peers"]
     assert peer["public_key"] == quick.peer
     assert peer["allowed_ips"] == ["10.8.0.0/16"]
+    assert f"interface: {quick.name}" in quick.wgpy("show").stdout
     absent = quick.wgpy("show", "nope", check=False)
     assert absent.returncode == 1
     assert absent.stderr.count("\n") == 1
+
+
+def path_without(tmp_path: Path, *programs: str) -> str:
+    """Return a PATH with everything of the usual one but these programs."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for place in reversed(os.environ["PATH"].split(":")):
+        for each in Path(place).glob("*"):
+            link = folder / each.name
+            link.unlink(missing_ok=True)
+            if each.name not in programs:
+                link.symlink_to(each)
+    return str(folder)
+
+
+def test_without_nft_the_rest_comes_up_and_a_line_says_so(quick: Quick, tmp_path: Path):
+    quick.write("", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    done = quick.wgpy("up", quick.path, env={"PATH": path_without(tmp_path, "nft")})
+    assert "nft" in done.stderr
+    assert done.stderr.count("\n") == 1
+    shot = quick.settled()
+    assert shot["nft"] == before["nft"]
+    assert "51820" in str(shot["rules"])
+    quick.wgpy("down", quick.path)
+    assert quick.settled() == before
+
+
+def test_without_ipv6_the_rest_comes_up_and_a_line_says_so(quick: Quick):
+    quick.lab.sysctl(quick.ns, "net.ipv6.conf.all.disable_ipv6", 1)
+    quick.write("", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    done = quick.wgpy("up", quick.path)
+    assert "IPv6" in done.stderr
+    assert "51820" in str(quick.settled()["rules"])
+    quick.wgpy("down", quick.path)
+    assert quick.settled() == before
+
+
+def test_a_reload_that_fails_leaves_what_was(quick: Quick, tmp_path: Path):
+    quick.write()
+    quick.wgpy("up", quick.path)
+    before = quick.settled()
+    peers = quick.lab.wg("show", quick.name, "allowed-ips")
+    tools = path_without(tmp_path, "nft")
+    (Path(tools) / "nft").write_text('#!/bin/sh\n[ "$1" = list ] || { echo no >&2; exit 1; }\n')
+    (Path(tools) / "nft").chmod(0o755)
+    quick.write("", f"AllowedIPs = {FULL}")
+    failed = quick.wgpy("reload", quick.path, check=False, env={"PATH": tools})
+    assert failed.returncode == 1
+    assert failed.stderr == "wgpy: nft -f -: no\n"
+    assert quick.settled() == before
+    assert quick.lab.wg("show", quick.name, "allowed-ips") == peers
+    quick.wgpy("reload", quick.path)
+    assert "51820" in str(quick.snapshot()["rules"])
+
+
+def test_a_terminated_up_cleans_up_itself(quick: Quick):
+    marker = quick.folder / "reached"
+    quick.write(f"PostUp = touch {marker}; sleep 60", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    child = quick.lab.python(
+        quick.ns, "-m", "wgpy", "up", quick.path, env={"PYTHONPATH": str(ROOT)}
+    )
+    wait_until(marker.exists)
+    child.signal(signal.SIGTERM)
+    assert child.wait() == 1
+    assert child.log() == "wgpy: interrupted; everything is undone\n"
+    assert quick.settled() == before
+
+
+def test_a_name_is_asked_for_again_before_giving_up(lab: Lab, tmp_path: Path):
+    ns, name = lab.ns(), lab.ifname()
+    lab.etc(ns, "resolv.conf", "nameserver 192.0.2.53\n")
+    path = tmp_path / f"{name}.conf"
+    path.touch(mode=0o600)
+    private, peer = keypair()
+    path.write_text(
+        f"[Interface]\nPrivateKey={private}\n[Peer]\nPublicKey={peer}\n"
+        "Endpoint=vpn.example.org:51820\n"
+    )
+    done = lab.run(
+        *(ns, sys.executable, "-m", "wgpy", "up", path),
+        check=False,
+        env={"PYTHONPATH": str(ROOT), "WG_ENDPOINT_RESOLUTION_RETRIES": "1"},
+    )
+    assert done.returncode == 1
+    again, last = done.stderr.splitlines()
+    assert again.endswith("trying again in 1.0 s")
+    assert "vpn.example.org" in last
+    assert not list(RECORDS.glob(f"{name}.json"))
+
+
+def test_a_file_that_others_may_read_is_warned_about(quick: Quick):
+    quick.write()
+    quick.path.chmod(0o644)
+    assert "chmod 600" in quick.wgpy("up", "--dry-run", quick.path).stderr

@@ -44,6 +44,26 @@ def sync(wanted: DeviceChange, present: DeviceStatus) -> DeviceChange | None:
     return None if found == DeviceChange(peers=()) else found
 
 
+def restore(status: DeviceStatus) -> DeviceChange:
+    """Return the change whose `sync` leads back to a state; endpoints learned since stay."""
+    return DeviceChange(
+        private_key=status.private_key or _NO_SECRET,
+        listen_port=status.listen_port,
+        fwmark=status.fwmark,
+        peers=tuple(
+            PeerChange(
+                peer.public_key,
+                preshared_key=peer.preshared_key,
+                endpoint=peer.endpoint,
+                persistent_keepalive=peer.persistent_keepalive,
+                replace_allowed_ips=True,
+                allowed_ips=tuple(map(AllowedIPChange, peer.allowed_ips)),
+            )
+            for peer in status.peers
+        ),
+    )
+
+
 def _sync_peer(
     wanted: PeerChange, owned: _Owned, present: PeerStatus | None
 ) -> PeerChange | None:

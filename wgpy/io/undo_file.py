@@ -74,20 +74,31 @@ def locked(name: str, directory: str = DIRECTORY) -> Iterator[UndoFile]:
     Raises:
         ConfigError: another command holds it, or no permission.
     """
+    path = os.path.join(directory, f"{name}.lock")
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        lock = os.open(
-            os.path.join(directory, f"{name}.lock"),
-            os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
-            0o600,
-        )
+        lock = _lock(path)
+    except BlockingIOError:
+        raise ConfigError(f"another wgpy command is changing {name}") from None
     except OSError as error:
         raise ConfigError(f"{directory}: {error.strerror}; use sudo") from None
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"another wgpy command is changing {name}") from None
         yield UndoFile(name, directory)
     finally:
+        os.unlink(path)
+        os.close(lock)
+
+
+def _lock(path: str) -> int:
+    """Return a descriptor that holds the lock which the path stands for at this moment."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder may have unlinked it between open and lock.
+            if os.fstat(lock).st_nlink:
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
         os.close(lock)

@@ -181,7 +181,11 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-_Fields: TypeAlias = Mapping[str, object]
+def _change(value: object) -> Recorded:
+    name, plain = _list(value)
+    if not isinstance(plain, dict):
+        raise TypeError("fields expected")
+    return _READERS[_text(name)](plain)
 
 
 def _text(value: object) -> str:
@@ -204,22 +208,14 @@ def _number_or_none(value: object) -> int | None:
     return None if value is None else _number(value)
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(_text, _list(value)))
+
+
 def _list(value: object) -> list[object]:
     if not isinstance(value, list):
         raise TypeError("list expected")
     return value
-
-
-def _change(value: object) -> Recorded:
-    match value:
-        case [str(name), dict(plain)]:
-            return _READERS[name](plain)
-        case _:
-            raise TypeError("name and fields of a change expected")
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(map(_text, _list(value)))
 
 
 def _address_text(value: InterfaceAddress) -> str:
@@ -230,6 +226,8 @@ def _address(value: object) -> InterfaceAddress:
     host, _, length = _text(value).partition("/")
     return InterfaceAddress(parse_address(host), int(length))
 
+
+_Fields: TypeAlias = Mapping[str, object]
 
 _READERS: Final[Mapping[str, Callable[[_Fields], Recorded]]] = {
     "CreateInterface": lambda of: CreateInterface(_text(of["name"])),

@@ -2,10 +2,18 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from wgpy.engine.quick import cut_ssh, hand_over, nft_table, plan, still_needed, teardown
+from wgpy.engine.quick import (
+    cut_ssh,
+    hand_over,
+    nft_table,
+    plan,
+    still_needed,
+    teardown,
+    warnings,
+)
 from wgpy.hostmodel import (
     MAIN_TABLE,
     AddAddress,
@@ -256,7 +264,6 @@ def test_a_plan_carried_out_leaves_nothing_to_do(want, host):
     assert plan(want, after) == ()
 
 
-@settings(max_examples=100)
 @given(wants(), wants(), hosts)
 def test_changing_to_another_configuration_leaves_nothing_to_do(first, second, host):
     up = carry_out(plan(first, host), host)
@@ -264,7 +271,6 @@ def test_changing_to_another_configuration_leaves_nothing_to_do(first, second, h
     assert plan(second, after) == ()
 
 
-@settings(max_examples=100)
 @given(wants(), wants(), hosts)
 def test_teardown_leaves_the_host_as_it_was(first, second, host):
     up = carry_out(plan(first, host), host)
@@ -379,6 +385,15 @@ def test_a_host_without_ipv6_or_nft_gets_the_rest():
     assert routes(steps) == [(parse_prefix("0.0.0.0/0"), 51820)]
     assert AddAddress("wg0", address("fd00::2/64")) not in steps
     assert not any(isinstance(step, SetFirewall) for step in steps)
+
+
+def test_what_a_host_lacks_is_warned_about_only_where_it_matters():
+    bare = replace(EMPTY, ipv6=False, nft=False)
+    assert [line.split()[0] for line in warnings(wanted(peer(0, "0.0.0.0/0")), bare)] == ["nft"]
+    six = wanted(peer(0, "fd00::/8"))
+    assert ["IPv6" in line for line in warnings(six, bare)] == [True]
+    assert list(warnings(wanted(peer(0, "10.0.0.0/8")), bare)) == []
+    assert list(warnings(wanted(peer(0, "0.0.0.0/0", "::/0")), EMPTY)) == []
 
 
 def test_what_came_by_other_hands_is_left_alone():

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from wgpy.engine.sync import allowed_after, sync
+from wgpy.engine.sync import allowed_after, restore, sync
 from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
@@ -93,3 +93,11 @@ def test_a_prefix_is_taken_away_from_its_owner_only():
     giver = PeerChange(ONE, allowed_ips=(AllowedIPChange(NET, remove=True),))
     assert allowed_after((FIRST, robber)) == {ONE: (NET,), TWO: ()}
     assert allowed_after((FIRST, giver)) == {ONE: ()}
+
+
+def test_a_state_can_be_restored():
+    assert sync(restore(RUNNING), RUNNING) is None
+    empty = replace(RUNNING, private_key=None, peers=())
+    assert sync(restore(empty), RUNNING) == DeviceChange(
+        NONE, peers=(PeerChange(ONE, remove=True), PeerChange(TWO, remove=True))
+    )

@@ -103,7 +103,9 @@ def test_a_record_is_read_as_it_was_written(record):
 def test_a_damaged_record_is_one_line(record, data):
     raw = json.loads(format_record(record))
     key = data.draw(st.sampled_from(sorted(set(raw) - {"complete"})))
-    raw[key] = data.draw(st.sampled_from([None, {}, 1.5, [["AddRoute", {}]], [1]]))
+    raw[key] = data.draw(
+        st.sampled_from([None, {}, 1.5, [["AddRoute", {}]], [1], [["SetDns", []]]])
+    )
     with pytest.raises(ConfigError) as caught:
         parse_record(json.dumps(raw).encode())
     assert "\n" not in str(caught.value)
@@ -124,3 +126,7 @@ def test_a_field_of_another_kind_is_refused():
     good = format_record(Record("c", 1, done=(CreateInterface("wg0"),))).decode()
     with pytest.raises(ConfigError, match="text expected"):
         parse_record(good.replace('"wg0"', "7").encode())
+    with pytest.raises(ConfigError, match="number expected"):
+        parse_record(good.replace('"index": 0', '"index": "0"').encode())
+    with pytest.raises(ConfigError, match="list expected"):
+        parse_record(good.replace('"pre_down": []', '"pre_down": {}').encode())
