@@ -24,6 +24,7 @@ from wgpy.wire.ip import checksum
 
 _V4 = Struct(">B B H H H B B H 4s 4s")
 _NUMBER = Struct(">I")
+_UDP = 17
 PORT = 51820
 # Unix time at the virtual time 0.
 EPOCH = 1_700_000_000.0
@@ -56,7 +57,9 @@ def packet(
     source: str, destination: str, number: int = 0, size: int = 84, tos: int = 0
 ) -> bytes:
     """Return an IPv4 packet of `size` bytes that carries a number."""
-    header = bytearray(_V4.pack(0x45, tos, size, 0, 0, 64, 17, 0, v4(source), v4(destination)))
+    header = bytearray(
+        _V4.pack(0x45, tos, size, 0, 0, 64, _UDP, 0, v4(source), v4(destination))
+    )
     header[10:12] = checksum(header).to_bytes(2)
     body = _NUMBER.pack(number) if size >= 24 else b""
     return bytes(header) + body + bytes(size - 20 - len(body))
@@ -143,8 +146,9 @@ class Node:
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of the packets received."""
-        return [number_of(received) for received in self.host.received]
+        """The numbers of the packets received; errors of ICMP are none."""
+        packets = self.host.received
+        return [number_of(received) for received in packets if received[9] == _UDP]
 
     def peer(self, public: PublicKey) -> PeerStatus:
         """Return the status of a peer."""
