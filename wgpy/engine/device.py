@@ -97,7 +97,8 @@ class Device:
         """Take what the host wants sent."""
         if not self._common.up:
             return
-        runs: dict[tuple[Peer, int, int], list[Buffer]] = {}
+        runs: list[tuple[Peer, int, int, list[Buffer]]] = []
+        latest: dict[Peer, tuple[Peer, int, int, list[Buffer]]] = {}
         for packet, *_ in packets:
             try:
                 destination = ip.destination_untrusted(packet)
@@ -108,16 +109,16 @@ class Device:
             if peer is None or peer.path.endpoint is None:
                 self._refuse(packet, Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT, now)
                 continue
+            tos = ip.ecn_to_outer(packet)
             mtu = self._route_mtus.lookup(destination, self._common.mtu)
-            key = (peer, ip.ecn_to_outer(packet), mtu)
-            run = runs.get(key)
-            if run is None:
-                runs[key] = [packet]
-            else:
-                run.append(packet)
-        for (peer, tos, mtu), run in runs.items():
-            peer.send(run, tos, mtu, now)
-        self._rearm(peer for peer, _, _ in runs)
+            run = latest.get(peer)
+            if run is None or run[1] != tos or run[2] != mtu:
+                run = latest[peer] = (peer, tos, mtu, [])
+                runs.append(run)
+            run[3].append(packet)
+        for peer, tos, mtu, together in runs:
+            peer.send(together, tos, mtu, now)
+        self._rearm(latest)
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that is due at `now`; the next one is later than `now`."""

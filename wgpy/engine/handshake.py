@@ -2,8 +2,8 @@
 
 Only two states outlive a call. `Zeroed`: nothing under way. `InitiationSent`: we wait for a
 response to the index we chose. A responder consumes an initiation, creates the response and has
-its keys within one call, and consuming one overwrites an initiation of our own: if both sides
-begin at once, the jitter of the retries decides. The newest timestamp and the time of the last
+its keys within one call, which leaves the state alone: whether an initiation of our own still
+counts afterwards is the caller's decision. The newest timestamp and the time of the last
 initiation survive all of it.
 """
 
@@ -110,7 +110,7 @@ class Handshake:
     def accept(self, opened: OpenedInitiation, now: float) -> None:
         """Check that an initiation of this peer is new and not too soon; note that it came.
 
-        The caller clears the handshake under way, if any: the newer one replaces it.
+        The caller decides whether the handshake under way, if any, goes on.
 
         Raises:
             Rejected: OLD_TIMESTAMP or HANDSHAKE_FLOOD.

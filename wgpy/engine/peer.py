@@ -181,7 +181,8 @@ class Peer:
             Rejected: it is old, too soon after the last, or its ephemeral key is bad.
         """
         self._handshake.accept(opened, now)
-        self._clear_handshake()
+        if not self._wins_tie():
+            self._clear_handshake()
         self._move(path)
         index = self._common.indices.add((self, None))
         try:
@@ -314,11 +315,11 @@ class Peer:
 
     def _send_initiation(self, now: float) -> None:
         static = self._common.static
-        if (
-            static is None
-            or not self._common.up
-            or now - self._handshake_sent_at < constants.REKEY_TIMEOUT
-        ):
+        if static is None or not self._common.up:
+            return
+        wait = constants.REKEY_TIMEOUT - (now - self._handshake_sent_at)
+        if wait > 0:
+            self._timers.handshake_postponed(now + wait)
             return
         self._handshake_sent_at = now
         self._clear_handshake()
@@ -349,6 +350,16 @@ class Peer:
         self._timers.attempts += 1
         self.forget_local()
         self._send_initiation(now)
+
+    def _wins_tie(self) -> bool:
+        """Tell whether our initiation stays valid though we answer one of the peer's.
+
+        Deviation: the paper lets the newer replace the other, and if the two crossed on their
+        way both sides end as responders that must not send. Here the greater public key's may
+        still be answered; so one round trip decides, not the jitter of retries.
+        """
+        static = self._common.static
+        return static is not None and static.public > self.public_key
 
     def _begin_session(
         self, keys: TransportKeys, index: int, now: float, *, initiator: bool

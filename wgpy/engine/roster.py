@@ -26,7 +26,8 @@ class Roster:
         Raises:
             ConfigError: too many peers.
         """
-        if len(self.peers) + len(change.peers) > constants.MAX_PEERS:
+        present = set() if change.replace_peers else self.peers.keys()
+        if len(present | {peer.public_key for peer in change.peers}) > constants.MAX_PEERS:
             raise ConfigError(f"a device has at most {constants.MAX_PEERS} peers")
 
     def apply(self, change: DeviceChange, now: float) -> set[Peer]:

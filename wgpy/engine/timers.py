@@ -12,12 +12,16 @@ from wgpy.model import Deadline
 
 
 class Timer(Enum):
-    """What can fall due; the value is the reason given in `Deadline.why`."""
+    """What can fall due; the value is the reason given in `Deadline.why`.
 
+    After a long sleep all of them are due at once. Keys then go first: what a later timer
+    begins must not be swept away with them.
+    """
+
+    ZERO_KEYS = "keys are too old to keep"
     RETRANSMIT_HANDSHAKE = "no answer to our initiation"
     SEND_KEEPALIVE = "received data, sent nothing back"
     NEW_HANDSHAKE = "sent data, heard nothing back"
-    ZERO_KEYS = "keys are too old to keep"
     PERSISTENT_KEEPALIVE = "persistent keepalive"
 
 
@@ -88,6 +92,13 @@ class Timers:
             constants.REKEY_TIMEOUT + self._jitter()
         )
 
+    def handshake_postponed(self, until: float) -> None:
+        """A handshake was wanted, but the last message of one was sent too shortly before.
+
+        Deviation: the kernel drops the wish, and who has nothing more to send never recovers.
+        """
+        self._due_at.setdefault(Timer.RETRANSMIT_HANDSHAKE, until + self._jitter())
+
     def handshake_complete(self) -> None:
         """A session is confirmed from both sides."""
         self._due_at.pop(Timer.RETRANSMIT_HANDSHAKE, None)
@@ -116,4 +127,5 @@ class Timers:
         return not was and interval > 0
 
     def _jitter(self) -> float:
-        return self._entropy(1)[0] / 256 * constants.REKEY_TIMEOUT_JITTER
+        # Never zero: a retry must not come too early by the rounding of an instant.
+        return (self._entropy(1)[0] + 1) / 256 * constants.REKEY_TIMEOUT_JITTER
