@@ -1,7 +1,7 @@
-"""`python -m bench.ports`: microseconds a packet of each port, as JSON.
+"""Microseconds a packet of each port, without an engine; see `inprocess`.
 
-UDP goes over loopback; the TUN row needs root and is null without. Each figure is the best of
-many rounds of one full `receive` or `send`.
+UDP goes over loopback; the TUN figures need root and are left out without. Each figure is the
+best of many rounds of one full `receive` or `send`.
 """
 
 import json
@@ -23,6 +23,8 @@ ROUNDS = 100
 COUNT = 64
 HOST, BEYOND = "198.51.100.1", "198.51.100.2"
 
+Figures = dict[str, tuple[float, str]]
+
 
 def timed(work: Callable[[], object]) -> float:
     """Return the microseconds that one packet of `COUNT` takes."""
@@ -31,7 +33,7 @@ def timed(work: Callable[[], object]) -> float:
     return (time.perf_counter() - start) / COUNT * 1e6
 
 
-def measure_udp() -> dict[str, dict[str, float]]:
+def measure_udp() -> Figures:
     a, b = UdpLinux(), UdpLinux()
     a.bind(0)
     port = b.bind(0)
@@ -44,25 +46,26 @@ def measure_udp() -> dict[str, dict[str, float]]:
         "ipv4, source and tos": [Burst(payload, SIZE, to4, Local(v4, loopback), 1)] * COUNT,
         "ipv6, source and tos": [Burst(payload, SIZE, to6, Local(v6, loopback), 1)] * COUNT,
     }
-    table = {}
+    figures: Figures = {}
     for name, bursts in sends.items():
         into = b.filenos()[1 if name.startswith("ipv6") else 0]
         rounds = [
             (timed(partial(a.send, bursts)), timed(partial(b.receive, into)))
             for _ in range(ROUNDS)
         ]
-        sending, receiving = (min(figures) for figures in zip(*rounds, strict=True))
-        table[name] = {"send": round(sending, 2), "receive": round(receiving, 2)}
+        sending, receiving = (min(taken) for taken in zip(*rounds, strict=True))
+        figures[f"UDP send, {name}"] = (sending, "us")
+        figures[f"UDP receive, {name}"] = (receiving, "us")
     a.close()
     b.close()
-    return table
+    return figures
 
 
-def measure_tun() -> dict[str, float] | None:
+def measure_tun() -> Figures:
     try:
         tun = TunLinux.create(f"wgpyb{os.getpid()}")
     except ConfigError:
-        return None
+        return {}
     name = tun.name()
     subprocess.run(["ip", "address", "add", f"{HOST}/30", "dev", name], check=True)
     subprocess.run(["ip", "link", "set", name, "up"], check=True)
@@ -77,12 +80,12 @@ def measure_tun() -> dict[str, float] | None:
             # The host drops it: its source is the host itself. The port's work is the same.
             writing.append(timed(partial(tun.send, [packet] * COUNT)))
     tun.close()
-    return {"receive": round(min(reading), 2), "send": round(min(writing), 2)}
+    return {"TUN receive": (min(reading), "us"), "TUN send": (min(writing), "us")}
 
 
 def main() -> None:
     assert tun_linux.RECEIVE_LIMIT == udp_linux.RECEIVE_LIMIT == COUNT
-    print(json.dumps({"size": SIZE, "udp": measure_udp(), "tun": measure_tun()}, indent=1))
+    print(json.dumps(measure_udp() | measure_tun()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""Parts of wgpy measured alone, each run in a process of its own: `engine`, `ports`.
+
+A program of this folder (`lookups.py`, ...) prints figures as JSON, {what: [value, unit]},
+each the best of many rounds within that process. It imports nothing of the bench, so that it
+can be run with another checkout of wgpy.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.figures import Limit, Row, Spread, ratios
+from bench.options import Options
+from bench.subjects import ROOT
+
+HERE = Path(__file__).parent
+PATIENCE = 120.0
+
+Figures = dict[str, tuple[float, str]]
+
+
+def engine(options: Options) -> list[Row]:
+    """The engine without I/O: packets, handshakes, cookies."""
+    return rows("engine", "engine", options, {})
+
+
+def ports(options: Options) -> list[Row]:
+    """The TUN and the UDP port without an engine."""
+    return rows("ports", "ports", options, {})
+
+
+def rows(bench: str, program: str, options: Options, limits: dict[str, Limit]) -> list[Row]:
+    """Run a program several times, by turns with that of `base`, and return its rows."""
+    runs = options.runs(5, 2)
+    ours: list[Figures] = []
+    theirs: list[Figures] = []
+    for number in range(runs):
+        options.say(f"{bench}: {program}, run {number + 1} of {runs}")
+        ours.append(_run(program, ROOT))
+        if options.base is not None:
+            theirs.append(_run(program, options.base))
+    return [_row(bench, what, ours, theirs, limits.get(what)) for what in ours[0]]
+
+
+def _row(
+    bench: str, what: str, ours: list[Figures], theirs: list[Figures], limit: Limit | None
+) -> Row:
+    values = [run[what][0] for run in ours]
+    others = [run[what][0] for run in theirs]
+    unit = ours[0][what][1]
+    return Row(bench, what, unit, Spread.of(values), limit, ratios(values, others))
+
+
+def _run(program: str, tree: Path) -> Figures:
+    done = subprocess.run(
+        [sys.executable, "-P", str(HERE / f"{program}.py")],
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        stdout=subprocess.PIPE,
+        timeout=PATIENCE,
+        check=True,
+    )
+    return {what: (value, unit) for what, (value, unit) in json.loads(done.stdout).items()}
