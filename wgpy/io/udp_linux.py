@@ -185,6 +185,9 @@ class UdpLinux:
                 self.counters.receive_errors += 1
                 continue
             remote = remotes.get(address) or self._learn_remote(address)
+            if remote.port == 0:  # no address: nobody can answer it, or should be made to
+                self.counters.receive_errors += 1
+                continue
             key = tuple(control)
             arrival = arrivals.get(key) or self._learn_arrival(key)
             bursts.append(
@@ -262,12 +265,25 @@ class UdpLinux:
         elif path.local is not None and error.errno in _SOURCE_ERRORS:
             self.counters.source_retries += 1
             free = path._replace(control=_control(path.half, None, path.tos), local=None)
-            self._send_segments(free, (segment,))
-            self.source_lost(path.local)
+            self._retry(segment, free, path.local)
             return free
         else:
             self._count(error.errno)
         return path
+
+    def _retry(self, segment: Buffer, free: _Path, lost: Local) -> None:
+        """Send without a source; if that goes, the source was at fault and not the remote.
+
+        Anybody can have an answer sent to where no route leads: that says nothing of a source.
+        """
+        try:
+            free.half.sock.sendmsg((segment,), free.control, 0, free.address)
+        except BlockingIOError:
+            self._keep(segment, free)
+        except OSError as error:
+            self._count(error.errno)
+            return
+        self.source_lost(lost)
 
     def _keep(self, segment: Buffer, path: _Path) -> None:
         backlog = path.half.backlog

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from sys import byteorder
 from typing import Final
 
 from wgpy.errors import ConfigError
@@ -117,7 +118,8 @@ def mark(sock: socket.socket, fwmark: int) -> None:
         ConfigError: CAP_NET_ADMIN is missing.
     """
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
+        # As bytes: a mark has 32 bits without a sign, the integers of setsockopt have one.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark.to_bytes(4, byteorder))
     except PermissionError:
         raise ConfigError("fwmark needs CAP_NET_ADMIN") from None
 

@@ -3,6 +3,7 @@ import fcntl
 import os
 import select
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -150,6 +151,8 @@ def test_the_mark_is_set_changed_and_survives_a_rebind(a):
     assert marks() == {7}
     a.bind(0, 8)
     assert marks() == {8}
+    a.set_mark(2**32 - 1)
+    assert marks() == {-1}, "all 32 bits, as getsockopt tells them"
     a.bind(a.port, 0)
     assert marks() == {0}
 
@@ -229,6 +232,36 @@ def test_a_lost_source_is_reported_and_the_datagrams_leave_at_once_without_it(
     assert [g.payload for g in arrivals(b, 2)] == [b"aa", b"b"]
     assert lost == [source]
     assert a.counters.source_retries == 1
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        pytest.param(Endpoint(V4, 0), id="port-0"),
+        pytest.param(Endpoint(host("0.0.0.0"), 0), id="any"),
+        pytest.param(Endpoint(V6, 0), id="v6-port-0"),
+    ],
+)
+def test_a_remote_that_cannot_be_sent_to_costs_no_source(a, b, remote):
+    """A stranger names it as its own address: no peer may lose its source by that."""
+    lost: list[Local] = []
+    a.source_lost = lost.append
+    source = Local(V6 if len(remote.host) == 16 else V4)
+    a.send([Burst(b"aab", 2, remote, source)])
+    assert lost == []
+    assert a.counters.unreachable == 2
+    a.send([Burst(b"x", 1, Endpoint(V4, b.port), Local(V4))])
+    assert arrivals(b)[0].remote.host == V4
+
+
+@pytest.mark.root
+def test_a_datagram_from_port_zero_is_nobodys(a, b):
+    header = struct.pack(">4H", 0, b.port, 8 + 1, 0) + b"x"
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+        raw.sendto(header, ("127.0.0.1", 0))
+    a.send([Burst(b"y", 1, Endpoint(V4, b.port))])
+    assert [g.payload for g in arrivals(b)] == [b"y"]
+    assert b.counters.receive_errors == 1
 
 
 def test_one_receive_takes_a_bounded_number(a, b):
