@@ -130,6 +130,7 @@ def test_an_unknown_bench_is_wrong_use():
     assert "weather" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.needs("wg")
 def test_the_large_configuration_is_one():
     (peer,) = parse(configuration()).peers
@@ -153,6 +154,7 @@ def test_the_limits_are_kept(name, tmp_path):
     """The best run counts, of at most three times some: other programs take time as well."""
     file = tmp_path / "figures.json"
     kept: set[str] = set()
+    output = ""
     for _ in range(ATTEMPTS):
         done = bench(name, "--quick", "--alone", "--json", str(file))
         rows = [row for row in json.loads(file.read_text())["rows"] if row["limit"]]
@@ -160,7 +162,8 @@ def test_the_limits_are_kept(name, tmp_path):
         kept |= {row["what"] for row in rows if best_run_keeps(row)}
         if len(kept) == len(rows):
             return
-    pytest.fail(f"{name}: only {kept} of its limits are kept\n{done.stdout}")
+        output = done.stdout
+    pytest.fail(f"{name}: only {kept} of its limits are kept\n{output}")
 
 
 def best_run_keeps(row: dict[str, Any]) -> bool:

@@ -171,6 +171,7 @@ def test_a_set_of_five_megabytes_passes_while_the_loop_goes_on(serve):
     serve(scenario)
 
 
+@pytest.mark.slow
 def test_a_large_get_does_not_stall_the_loop(serve):
     async def scenario(listener, device):
         device.status = large_status(130_560)
@@ -271,6 +272,7 @@ def test_a_probe_without_a_byte_and_clients_that_leave_are_silent(serve):
     assert serve(scenario) == []
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_nothing_blocks_no_other(serve):
     async def scenario(listener, device):
         device.status = large_status(50_000)
@@ -447,6 +449,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_of_racing_starts_over_a_dead_socket_exactly_one_wins(tmp_path):
     for _ in range(3):
         with socket.socket(socket.AF_UNIX) as dead:
