@@ -51,9 +51,8 @@ def open_pair(port: int) -> tuple[list[socket.socket], int]:
         except OSError as error:
             close_all(sockets)
             if error.errno != errno.EADDRINUSE or attempt == attempts:
-                raise ConfigError(
-                    f"UDP port {port} cannot be bound: {error.strerror}"
-                ) from None
+                reason = f"UDP port {port} cannot be bound: {error.strerror}"
+                raise ConfigError(reason, errno=error.errno or errno.EINVAL) from None
             continue
         if sockets:
             return sockets, real
@@ -119,7 +118,7 @@ def mark(sock: socket.socket, fwmark: int) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
     except PermissionError:
-        raise ConfigError("fwmark needs CAP_NET_ADMIN") from None
+        raise ConfigError("fwmark needs CAP_NET_ADMIN", errno=errno.EPERM) from None
 
 
 def close_all(sockets: list[socket.socket]) -> None:
