@@ -28,6 +28,7 @@ class Drop(Enum):
     NOT_ALLOWED = "inner source not allowed for the peer"
     NO_PEER = "no peer has the destination in its allowed IPs"
     NO_ENDPOINT = "endpoint of the peer unknown"
+    LOOPED = "a datagram of ours, led back into its own tunnel by a route"
     NOT_IP = "packet of the host is not IP"
     STAGED_OVERFLOW = "too many packets waiting for a handshake"
     FOREIGN_OVERFLOW = "too many datagrams waiting for the embedding program"

@@ -14,6 +14,7 @@ from wgpy.engine.deadlines import Deadlines
 from wgpy.engine.handshake import open_initiation_untrusted
 from wgpy.engine.indices import IndexTable
 from wgpy.engine.intake import Intake, Waiting
+from wgpy.engine.loops import is_loop
 from wgpy.engine.mtu import RouteMtus
 from wgpy.engine.peer import Common, Outbox, Path, Peer
 from wgpy.engine.ratelimit import RateLimiter
@@ -108,6 +109,9 @@ class Device:
             peer = self._roster.routes.lookup(destination)
             if peer is None or peer.path.endpoint is None:
                 self._refuse(packet, Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT, now)
+                continue
+            if destination == peer.path.endpoint.host and is_loop(packet, peer):
+                self._drop(Drop.LOOPED)
                 continue
             tos = ip.ecn_to_outer(packet)
             mtu = self._route_mtus.lookup(destination, self._common.mtu)
@@ -323,8 +327,7 @@ class Device:
     def _receive_foreign(self, payload: Buffer, burst: Burst) -> None:
         if len(self._out.events) >= constants.MAX_FOREIGN:
             raise Rejected(Drop.FOREIGN_OVERFLOW)
-        event = DatagramReceived(bytes(payload), burst.remote, burst.local)
-        self._out.events.append(event)
+        self._out.events.append(DatagramReceived(bytes(payload), burst.remote, burst.local))
 
     # --- inside: handshakes that waited ---
 

@@ -172,6 +172,11 @@ class Peer:
         self._timers.attempts = 0
         self._send_initiation(now)
 
+    def sends_with(self, index: int) -> bool:
+        """Tell whether messages to this peer begin with an index: ours, or of its sessions."""
+        owner, _ = self._common.indices.lookup(index) or (None, None)
+        return owner is self or any(one.remote_index == index for one in self._slots.all())
+
     # --- receiving; the caller authenticated nothing yet unless said otherwise ---
 
     def receive_initiation(self, opened: OpenedInitiation, path: Path, now: float) -> None:

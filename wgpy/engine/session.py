@@ -183,6 +183,10 @@ class Slots:
             self.next, self.previous = session, None
         return [session for session in gone if session is not None]
 
+    def all(self) -> list[Session]:
+        """Return the sessions there are."""
+        return [s for s in (self.previous, self.current, self.next) if s is not None]
+
     def confirm(self, session: Session) -> list[Session] | None:
         """Note an authentic packet on a session; None unless that confirmed `next`."""
         if session is not self.next:
@@ -193,7 +197,7 @@ class Slots:
 
     def clear(self) -> list[Session]:
         """Forget all keys."""
-        gone = [s for s in (self.previous, self.current, self.next) if s is not None]
+        gone = self.all()
         self.previous = self.current = self.next = None
         return gone
 

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from errno import EINVAL, EIO
+from errno import EIO
 from functools import partial
 from typing import Final, TypeAlias, assert_never
 
@@ -28,7 +28,6 @@ from wgpy.wire.uapi import (
     Request,
     RequestReader,
     SetRequest,
-    UapiError,
     format_errno,
     format_get,
     parse_set,
@@ -347,10 +346,4 @@ class UapiServer:
 
     def _refuse(self, operation: str, error: ConfigError | OSError) -> int:
         self._note(f"UAPI: {operation} refused: {error}")
-        match error:
-            case UapiError():
-                return error.errno
-            case ConfigError():
-                return EINVAL
-            case OSError():
-                return error.errno or EIO
+        return error.errno or EIO

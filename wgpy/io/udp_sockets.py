@@ -52,9 +52,8 @@ def open_pair(port: int) -> tuple[list[socket.socket], int]:
         except OSError as error:
             close_all(sockets)
             if error.errno != errno.EADDRINUSE or attempt == attempts:
-                raise ConfigError(
-                    f"UDP port {port} cannot be bound: {error.strerror}"
-                ) from None
+                reason = f"UDP port {port} cannot be bound: {error.strerror}"
+                raise ConfigError(reason, errno=error.errno or errno.EINVAL) from None
             continue
         if sockets:
             return sockets, real
@@ -121,7 +120,7 @@ def mark(sock: socket.socket, fwmark: int) -> None:
         # As bytes: a mark has 32 bits without a sign, the integers of setsockopt have one.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark.to_bytes(4, byteorder))
     except PermissionError:
-        raise ConfigError("fwmark needs CAP_NET_ADMIN") from None
+        raise ConfigError("fwmark needs CAP_NET_ADMIN", errno=errno.EPERM) from None
 
 
 def close_all(sockets: list[socket.socket]) -> None:

@@ -5,6 +5,8 @@ version          byte 0, upper half           byte 0, upper half
 traffic class    byte 1                       bytes 0 and 1, the middle
 length           2..4, of the whole packet    4..6, of what follows the header
 checksum         10..12                       none
+protocol         9                            6
+fragment offset  6..8, lower 13 bits          2..4 of the fragment header, upper 13 bits
 source           12..16                       8..24
 destination      16..20                       24..40
 """
@@ -27,6 +29,14 @@ _V4_DESTINATION: Final[_Destination] = Struct("16x 4s").unpack_from
 _V6_DESTINATION: Final[_Destination] = Struct("24x 16s").unpack_from
 _V4_LENGTH_SOURCE: Final[_LengthSource] = Struct(">2x H 8x 4s 4x").unpack_from
 _V6_LENGTH_SOURCE: Final[_LengthSource] = Struct(">4x H 2x 16s 16x").unpack_from
+_V4_FRAGMENT_PROTOCOL: Final = Struct(">6x H x B").unpack_from
+_V6_FRAGMENT: Final = Struct(">B x H 4x")
+_V6_PROTOCOL_AT: Final = 6
+_V4_OFFSET: Final = 0x1FFF
+_V6_OFFSET: Final = 0xFFF8
+_FRAGMENT: Final = 44
+_UDP: Final = 17
+_UDP_HEADER_SIZE: Final = 8
 _WORD: Final = Struct(">H")
 _CHECKSUM_AT: Final = 10
 _WORD_MAX: Final = 0xFFFF
@@ -83,6 +93,23 @@ def source_and_size_untrusted(packet: Buffer) -> tuple[bytes, int]:
     except (IndexError, struct.error):
         pass
     raise Rejected(Drop.BAD_INNER)
+
+
+def udp_payload(packet: Buffer) -> Buffer | None:
+    """Return what a packet that `destination_untrusted` passed carries in UDP, None if not UDP.
+
+    Of a fragmented packet the first piece has the beginning, and the others have nothing. UDP
+    behind options of IPv6 is not found.
+    """
+    if version(packet) == 4:
+        fragment, protocol = _V4_FRAGMENT_PROTOCOL(packet)
+        first, at = not fragment & _V4_OFFSET, (packet[0] & 0xF) * 4
+    else:
+        protocol, first, at = packet[_V6_PROTOCOL_AT], True, V6_HEADER_SIZE
+        if protocol == _FRAGMENT and len(packet) >= at + _V6_FRAGMENT.size:
+            protocol, fragment = _V6_FRAGMENT.unpack_from(packet, at)
+            first, at = not fragment & _V6_OFFSET, at + _V6_FRAGMENT.size
+    return packet[at + _UDP_HEADER_SIZE :] if protocol == _UDP and first else None
 
 
 def checksum(data: Buffer, initial: int = 0) -> int:

@@ -221,6 +221,7 @@ def test_a_set_may_be_applied_by_a_coroutine(tmp_path):
     ("refusal", "errno"),
     [
         (ConfigError("no"), EINVAL),
+        (ConfigError("the port is taken", errno=EADDRINUSE), EADDRINUSE),
         (OSError(EADDRINUSE, "in use"), EADDRINUSE),
         (OSError("without a number"), EIO),
     ],

@@ -68,8 +68,9 @@ def test_both_families_get_one_port_of_the_kernels_choice(a):
 
 def test_a_port_in_use_is_refused_and_the_old_sockets_stay(a, b):
     before = a.filenos(), a.port
-    with pytest.raises(ConfigError, match=f"UDP port {b.port} cannot be bound"):
+    with pytest.raises(ConfigError, match=f"UDP port {b.port} cannot be bound") as refusal:
         a.bind(b.port)
+    assert refusal.value.errno == errno.EADDRINUSE
     assert (a.filenos(), a.port) == before
     a.send([Burst(b"still", 5, Endpoint(V4, b.port))])
     assert arrivals(b)[0].payload == b"still"

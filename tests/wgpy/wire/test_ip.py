@@ -11,6 +11,7 @@ from wgpy.wire.ip import (
     ecn_from_outer,
     ecn_to_outer,
     source_and_size_untrusted,
+    udp_payload,
     version,
 )
 
@@ -186,3 +187,65 @@ def test_a_wrong_checksum_stays_wrong():
     packet = bytearray(v4(tos=ECT_0))
     packet[10] ^= 0x55
     assert checksum(ecn_from_outer(packet, CE)[:20]) != 0
+
+
+# --- what UDP carries ------------------------------------------------------------------------
+
+UDP_HEADER = bytes(8)
+
+
+def v4_udp(protocol: int = 17, fragment: int = 0, options: bytes = b"") -> bytes:
+    words = bytes(
+        [0x45 + len(options) // 4, 0, 0, 0, 0, 0, *divmod(fragment, 256), 64, protocol]
+    )
+    return words + bytes(10) + options + UDP_HEADER + b"what"
+
+
+def v6_udp(protocol: int = 17, extension: bytes = b"") -> bytes:
+    return (
+        bytes([0x60, 0, 0, 0, 0, 0, protocol, 64])
+        + bytes(32)
+        + extension
+        + UDP_HEADER
+        + b"what"
+    )
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        v4_udp(),
+        v4_udp(options=b"1234"),
+        v4_udp(fragment=0x2000),  # more follow
+        v4_udp(fragment=0x4000),  # none may
+        v6_udp(),
+        v6_udp(44, bytes([17, 0, 0, 1, 0, 0, 0, 9])),
+    ],
+)
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_what_udp_carries_is_found_also_in_the_first_fragment(packet, kind):
+    assert udp_payload(kind(packet)) == b"what"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        v4_udp(6),
+        v4_udp(fragment=1),
+        v4_udp(fragment=0x2001),
+        v6_udp(6),
+        v6_udp(44, bytes([6, 0, 0, 1, 0, 0, 0, 9])),
+        v6_udp(44, bytes([17, 0, 0, 9, 0, 0, 0, 9])),
+        v6_udp(44)[:47],
+        v6_udp(0, bytes([17, *bytes(7)])),
+    ],
+)
+def test_other_packets_and_later_fragments_carry_no_udp(packet):
+    assert udp_payload(packet) is None
+
+
+@pytest.mark.parametrize(
+    "packet", [v4_udp()[:20], v4_udp()[:27], v6_udp()[:40], b"\x4f" + v4_udp()[1:]]
+)
+def test_udp_that_is_cut_short_carries_nothing(packet):
+    assert udp_payload(packet) == b""
