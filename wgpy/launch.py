@@ -9,6 +9,7 @@ WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. Of ours: WGPY_LOG_FORMAT (text, json), WGPY
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from wgpy.io.uapi_socket import UapiListener
 
 FAILED: Final = 1
+END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 OPENING_CAPABILITIES: Final = process.NEEDED_CAPABILITIES | {"CAP_NET_BROADCAST"}
 
 
@@ -52,6 +54,8 @@ def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) 
     from wgpy.io import report
 
     report.configure(environ.get("LOG_LEVEL"), environ.get("WGPY_LOG_FORMAT", "text"))
+    # From here on there is a socket to remove: signals wait until there is somebody to do it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     tun, listener = _open(ifname, environ)
     gc.freeze()
     uvloop.run(_serve(tun, listener, readiness))
@@ -82,14 +86,14 @@ async def _serve(
     tun: "TunLinux", listener: "UapiListener", readiness: process.Readiness
 ) -> None:
     import asyncio
-    import signal
 
     from wgpy.node import Node
 
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in END_SIGNALS:
         loop.add_signal_handler(number, ended.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
     async with Node(tun=tun) as node, asyncio.TaskGroup() as tasks:
         process.drop_privileges()
         waits = [
