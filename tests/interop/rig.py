@@ -5,7 +5,6 @@ the first is always ours.
 """
 
 import re
-import shutil
 import signal
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self
@@ -53,14 +52,11 @@ THEIR_ENDS = Ends("192.0.2.2", "2001:db8::2", "10.9.0.2", "fd09::2")
 class PeerLine(NamedTuple):
     """What `wg show dump` says of the only peer."""
 
-    public_key: str
-    preshared_key: str
     endpoint: str
-    allowed_ips: str
+    preshared_key: str
     handshake: int
     rx: int
     tx: int
-    keepalive: str
 
 
 class Side(Protocol):
@@ -228,7 +224,8 @@ class Rig:
     def peer(self, side: Side) -> PeerLine:
         """Return the only peer of one side."""
         line = side.wg("show", side.interface, "dump").splitlines()[1].split("\t")
-        return PeerLine(*line[:4], *(int(number) for number in line[4:7]), line[7])
+        handshake, rx, tx = (int(number) for number in line[4:7])
+        return PeerLine(line[2], line[1], handshake, rx, tx)
 
     def wait_agreement(self) -> None:
         """Wait until each has counted as received what the other has as sent."""
@@ -260,9 +257,3 @@ class Pinging:
         match = re.search(r"(\d+) packets transmitted, (\d+) received", self.child.log())
         assert match is not None, self.child.log()
         self.sent, self.lost = int(match[1]), int(match[1]) - int(match[2])
-
-
-def rivals_here() -> list[str]:
-    """Return the rivals that can be started on this machine."""
-    here = [name for name in foreign.NAMES if foreign.BY_NAME[name].find()]
-    return [*here, KERNEL] if shutil.which(kernel_vm.QEMU) else here

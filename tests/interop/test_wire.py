@@ -56,7 +56,7 @@ def test_the_same_packets_have_the_same_sizes_outside(rig: Rig, mtu):
 
 @pytest.mark.parametrize("rig", [KERNEL], indirect=True)
 def test_padding_keeps_to_the_mtu_of_the_route(rig: Rig):
-    """The others know the MTU of their device alone. The packet of 1297 bytes has 1299 inside, not 1312."""
+    """The packet of 1297 bytes becomes 1299, not 1312; the others know their device's alone."""
     rig.introduce()
     rig.set_mtu(1300)
     rig.route("replace", 1299)
