@@ -122,13 +122,14 @@ class KernelVm:
         guest_addresses: Iterable[str] = ("192.0.2.2/24", "2001:db8::2/64"),
         *,
         programs: Iterable[str] = (),
+        life: int = 300,
     ) -> Self:
         """Boot a machine joined to a namespace by a cable, both families and all protocols."""
         tap = lab.ifname()
         lab.ip(ns, "tuntap", "add", "dev", tap, "mode", "tap")
         lab.address(ns, tap, *host_addresses)
         net = f"tap,id=n,ifname={tap},script=no,downscript=no"
-        vm = cls(lab, ns, ["-netdev", net], programs=programs)
+        vm = cls(lab, ns, ["-netdev", net], programs=programs, life=life)
         vm.address("eth0", *guest_addresses)
         return vm
 

@@ -236,10 +236,11 @@ class Lab:
             interval: seconds from one ping to the next.
             options: more options of `ping`, for example `("-s", 1400, "-M", "do")`.
         """
+        # Not -w: with it ping sends more than `count` until so many are answered.
         pace = ["-f"] if flood else ["-i", interval]
         limit = max(2, int(count * (0.05 if flood else interval)) + 2)
         done = self.run(
-            *(ns, "ping", "-n", "-q", "-c", count, "-W", 1, "-w", limit, *pace, *options, ip),
+            *(ns, "ping", "-n", "-q", "-c", count, "-W", 1, *pace, *options, ip),
             check=False,
             timeout=limit + 10,
         )

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FAILED: Final = 1
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-OPENING_CAPABILITIES: Final = process.NEEDED_CAPABILITIES | {"CAP_NET_BROADCAST"}
 
 
 def launch(ifname: str, *, foreground: bool, environ: Mapping[str, str] = os.environ) -> int:
