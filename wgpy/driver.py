@@ -136,11 +136,14 @@ class Driver:
             self.settle()
 
     def _alarm_rang(self) -> None:
-        self._alarm.clear()
+        if not self._alarm.clear():
+            return  # it rang, and was set anew before the loop came to tell of it
         at, self._armed = self._armed, None
-        if at is not None:
-            self._engine.handle_deadline(self.advance(at))
-        self.settle()
+        try:
+            if at is not None:
+                self._engine.handle_deadline(self.advance(at))
+        finally:  # whatever happened, the next deadline has to be heard
+            self.settle()
 
     def _udp_writable(self, fileno: int) -> None:
         self._udp.flush(fileno)

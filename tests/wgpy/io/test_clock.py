@@ -26,7 +26,7 @@ def test_an_alarm_rings_at_its_instant_and_not_before(alarm):
     assert not readable(alarm, 0)
     assert readable(alarm, 5)
     assert clock.now() >= at
-    alarm.clear()
+    assert alarm.clear()
     assert not readable(alarm, 0)
 
 
@@ -46,9 +46,16 @@ def test_a_new_instant_replaces_the_old_and_none_switches_off(alarm):
     assert not readable(alarm, 0.02)
 
 
-def test_clearing_a_silent_alarm_does_nothing(alarm):
-    alarm.clear()
+def test_clearing_a_silent_alarm_does_nothing_and_tells_so(alarm):
+    assert not alarm.clear()
     assert not readable(alarm, 0)
+
+
+def test_an_alarm_that_rang_and_was_set_anew_has_not_rung(alarm):
+    alarm.set(0)
+    assert readable(alarm, 5)
+    alarm.set(clock.now() + 1000)
+    assert not alarm.clear()
 
 
 def test_an_alarm_runs_on_the_clock_of_now_and_is_not_inherited(alarm):

@@ -1,0 +1,111 @@
+import asyncio
+import os
+import select
+from collections.abc import Sequence
+
+from wgpy.driver import Driver
+from wgpy.io import clock
+from wgpy.model import Burst, Deadline, Endpoint, TunBurst
+
+HOUR = 3600.0
+
+
+class Engine:
+    """Wants to be woken soon; once it has received anything, in an hour."""
+
+    def __init__(self) -> None:
+        self.deadline: Deadline | None = Deadline(clock.now() + 0.02, "soon")
+        self.rang: list[float] = []
+        self.received: list[float] = []
+        self.fails = False
+
+    def receive_bursts(self, bursts: Sequence[Burst], now: float) -> None:
+        self.received.append(now)
+        self.deadline = Deadline(now + HOUR, "in an hour")
+
+    def receive_packets(self, packets: Sequence[TunBurst], now: float) -> None:
+        raise AssertionError("the host sends nothing")
+
+    def handle_deadline(self, now: float) -> None:
+        self.rang.append(now)
+        self.deadline = Deadline(now + 0.02, "again") if len(self.rang) < 3 else None
+        if self.fails:
+            raise RuntimeError("a bug of the engine")
+
+    def next_deadline(self) -> Deadline | None:
+        return self.deadline
+
+    def take_bursts(self) -> list[Burst]:
+        return []
+
+    def take_packets(self) -> list[TunBurst]:
+        return []
+
+
+class Port:
+    """A port of either kind: a pipe, readable once something was written."""
+
+    def __init__(self) -> None:
+        self._end, self.other = os.pipe()
+        os.set_blocking(self._end, False)
+
+    def fileno(self) -> int:
+        return self._end
+
+    def filenos(self) -> tuple[int, ...]:
+        return (self._end,)
+
+    def receive(self, fileno: int = 0) -> list[Burst]:
+        os.read(self._end, 1)
+        return [Burst(b"", 1, Endpoint(bytes(4), 1))]
+
+    def close(self) -> None:
+        os.close(self._end)
+        os.close(self.other)
+
+
+async def run(engine: Engine, seconds: float, *, arrival_before_alarm: bool = False) -> Driver:
+    udp, tun = Port(), Port()
+    driver = Driver(engine, udp, tun, clock.now, lambda: None, lambda: None)  # type: ignore[arg-type]
+    driver.start()
+    if arrival_before_alarm:
+        # Both are ready when the loop looks, in the order in which they became so.
+        os.write(udp.other, b"x")
+        assert engine.deadline is not None
+        while clock.now() <= engine.deadline.at:
+            select.select([], [], [], 0.01)
+    await asyncio.sleep(seconds)
+    driver.stop()
+    udp.close()
+    tun.close()
+    return driver
+
+
+def test_an_alarm_overtaken_by_an_arrival_moves_no_clock():
+    """Else the time of the engine would jump to the deadline that the arrival has set."""
+    engine = Engine()
+    driver = asyncio.run(run(engine, 0.05, arrival_before_alarm=True))
+    assert len(engine.received) == 1
+    assert engine.rang == []
+    assert driver.advance() < clock.now() + 1
+
+
+def test_every_deadline_is_heard_and_not_before_its_time():
+    engine = Engine()
+    assert engine.deadline is not None
+    first = engine.deadline.at
+    asyncio.run(run(engine, 0.3))
+    assert len(engine.rang) == 3
+    assert engine.rang[0] >= first
+
+
+def test_an_engine_that_fails_is_woken_again():
+    engine = Engine()
+    engine.fails = True
+
+    async def quietly() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        await run(engine, 0.3)
+
+    asyncio.run(quietly())
+    assert len(engine.rang) == 3
