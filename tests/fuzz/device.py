@@ -242,9 +242,8 @@ def _with_mac1(payload: bytes) -> bytes:
 def _check(arena: Arena, before: int) -> None:
     assert arena.endpoint() == CLIENT, "only the authentic tell where a peer is"
     arena.wait(3.0)
-    intake, common = arena.server._intake, arena.server._common  # noqa: SLF001 - its tables
-    assert intake is not None
-    assert len(intake) == 0, "what waited was worked off"
+    reception, common = arena.server._reception, arena.server._common  # noqa: SLF001 - tables
+    assert len(reception) == 0, "what waited was worked off"
     assert len(common.indices) <= 4
     assert not common.out.events
     bursts = arena.server.take_bursts()

@@ -242,7 +242,7 @@ class Rig:
 
 
 class Pinging:
-    """Pings of a namespace, twenty a second, while the context lasts; `sent` and `lost` then."""
+    """Pings twenty a second while the context lasts; `sent` and `lost` then."""
 
     def __init__(self, lab: Lab, ns: str, ip: str) -> None:
         self.child = lab.spawn(ns, "ping", "-n", "-q", "-i", 0.05, "-W", 1, ip)

@@ -7,21 +7,20 @@ is, sessions and timers, and only then whether the inner source may come from th
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 from wgpy.engine import constants
+from wgpy.engine.common import Common, Outbox
 from wgpy.engine.deadlines import Deadlines
-from wgpy.engine.handshake import open_initiation_untrusted
 from wgpy.engine.indices import IndexTable
-from wgpy.engine.intake import Intake, Waiting
 from wgpy.engine.loops import is_loop
 from wgpy.engine.mtu import RouteMtus
-from wgpy.engine.peer import Common, Outbox, Path, Peer
+from wgpy.engine.peer import Path, Peer
 from wgpy.engine.ratelimit import RateLimiter
+from wgpy.engine.reception import HANDSHAKE_SIZES, Reception
 from wgpy.engine.roster import Roster
 from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import Drop, Rejected
-from wgpy.events import DatagramReceived, Event, InnerReceived, LoadChanged
+from wgpy.events import DatagramReceived, Event, InnerReceived
 from wgpy.model import (
     Buffer,
     Burst,
@@ -33,11 +32,6 @@ from wgpy.model import (
     TunBurst,
 )
 from wgpy.wire import icmp, ip, messages
-
-_HANDSHAKE_SIZES: Final = {
-    messages.TYPE_INITIATION: messages.INITIATION_SIZE,
-    messages.TYPE_RESPONSE: messages.RESPONSE_SIZE,
-}
 
 
 class Device:
@@ -61,15 +55,13 @@ class Device:
     ) -> None:
         self.listen_port = 0
         self.fwmark = 0
-        self._common = Common(entropy, wall_offset, limits, IndexTable(entropy))
+        self._common: Common[Peer] = Common(entropy, wall_offset, limits, IndexTable(entropy))
         self._roster = Roster(self._common)
-        self._intake: Intake | None = None
+        self._reception = Reception(self._common, self._roster.peers)
         self._deadlines: Deadlines[Peer] = Deadlines()
         self._route_mtus = RouteMtus()
         self._icmp_limit = RateLimiter()
         self._embedded = embedded
-        self._loaded = False
-        self._backlog: Deadline | None = None
 
     # --- the engine's verbs ---
 
@@ -91,7 +83,7 @@ class Device:
                     run, run_receiver, run_burst = [], receiver, burst
                 run.append((counter, payload))
         self._receive_data(run_receiver, run, run_burst, touched, now)
-        self._work_off(touched, now)
+        self._reception.work_off(touched, now)
         self._rearm(touched)
 
     def receive_packets(self, packets: Sequence[TunBurst], now: float) -> None:
@@ -129,15 +121,15 @@ class Device:
         touched = set(self._deadlines.pop_due(now))
         for peer in touched:
             peer.handle_deadline(now)
-        self._work_off(touched, now)
+        self._reception.work_off(touched, now)
         self._rearm(touched)
 
     def next_deadline(self) -> Deadline | None:
         """Return when to call `handle_deadline`, or None."""
-        deadline = self._deadlines.next()
-        if self._backlog is None or (deadline is not None and deadline.at < self._backlog.at):
+        deadline, backlog = self._deadlines.next(), self._reception.backlog
+        if backlog is None or (deadline is not None and deadline.at < backlog.at):
             return deadline
-        return self._backlog
+        return backlog
 
     def take_bursts(self) -> list[Burst]:
         """Return and forget what is to be sent to the network."""
@@ -175,7 +167,7 @@ class Device:
         touched = self._roster.apply(change, now)
         static = self._common.static
         if static is not before:
-            self._intake = Intake(static.public, self._common.entropy) if static else None
+            self._reception.reset()
         if change.listen_port is not None:
             self.listen_port = change.listen_port
         if change.fwmark is not None:
@@ -204,9 +196,8 @@ class Device:
                 peer.came_up(now)
             else:
                 peer.went_down("the interface is down")
-        if not up and self._common.static is not None:
-            self._intake = Intake(self._common.static.public, self._common.entropy)
-            self._backlog = None
+        if not up:
+            self._reception.reset()
         self._rearm(self._roster.peers.values())
 
     def set_mtu(self, mtu: int) -> None:
@@ -294,8 +285,8 @@ class Device:
     ) -> None:
         kind = messages.type_untrusted(payload)
         try:
-            if kind in _HANDSHAKE_SIZES:
-                self._admit(payload, kind, burst, now)
+            if kind in HANDSHAKE_SIZES:
+                self._reception.admit_untrusted(payload, kind, burst, now)
             elif kind == messages.TYPE_COOKIE_REPLY:
                 touched.add(self._receive_cookie(payload, now))
             elif self._embedded and messages.is_foreign(payload):
@@ -304,17 +295,6 @@ class Device:
                 self._drop(Drop.MALFORMED)
         except Rejected as rejected:
             self._drop(rejected.drop)
-
-    def _admit(self, payload: Buffer, kind: int, burst: Burst, now: float) -> None:
-        if len(payload) != _HANDSHAKE_SIZES[kind]:
-            raise Rejected(Drop.MALFORMED)
-        if self._intake is None:
-            raise Rejected(Drop.UNKNOWN_PEER)
-        reply = self._intake.admit_untrusted(payload, burst.remote, burst.local, now)
-        if reply is not None:
-            self._drop(Drop.COOKIE_DEMANDED)
-            self._out.bursts.append(Burst(reply, len(reply), burst.remote, burst.local))
-        self._report_load(self._intake, now)
 
     def _receive_cookie(self, payload: Buffer, now: float) -> Peer:
         reply = messages.CookieReply.decode_untrusted(payload)
@@ -328,58 +308,6 @@ class Device:
         if len(self._out.events) >= constants.MAX_FOREIGN:
             raise Rejected(Drop.FOREIGN_OVERFLOW)
         self._out.events.append(DatagramReceived(bytes(payload), burst.remote, burst.local))
-
-    # --- inside: handshakes that waited ---
-
-    def _work_off(self, touched: set[Peer], now: float) -> None:
-        self._backlog = None
-        if self._intake is None:
-            return
-        for waiting in self._intake.take():
-            try:
-                touched.add(self._receive_handshake(waiting, now))
-            except Rejected as rejected:
-                self._drop(rejected.drop)
-        self._report_load(self._intake, now)
-        if len(self._intake):
-            self._backlog = Deadline(now + constants.BACKLOG_DELAY, "handshakes are waiting")
-        elif self._loaded:
-            end = now + constants.UNDER_LOAD_HYSTERESIS
-            self._backlog = Deadline(end, "see whether the load is over")
-
-    def _receive_handshake(self, waiting: Waiting, now: float) -> Peer:
-        message, remote, local = waiting
-        if messages.type_untrusted(message) == messages.TYPE_INITIATION:
-            peer = self._receive_initiation(message, Path(remote, local), now)
-        else:
-            peer = self._receive_response(message, Path(remote, local), now)
-        peer.count_received(len(message))
-        return peer
-
-    def _receive_initiation(self, message: bytes, path: Path, now: float) -> Peer:
-        static = self._common.static
-        assert static is not None, "without an identity nothing is admitted"
-        initiation = messages.Initiation.decode_untrusted(message)
-        opened = open_initiation_untrusted(static, initiation)
-        peer = self._roster.peers.get(PublicKey(opened.remote_static))
-        if peer is None:
-            raise Rejected(Drop.UNKNOWN_PEER)
-        peer.receive_initiation(opened, path, now)
-        return peer
-
-    def _receive_response(self, message: bytes, path: Path, now: float) -> Peer:
-        response = messages.Response.decode_untrusted(message)
-        peer, session = self._common.indices.lookup(response.receiver) or (None, None)
-        if peer is None or session is not None:
-            raise Rejected(Drop.UNKNOWN_INDEX)
-        peer.receive_response(response, path, now)
-        return peer
-
-    def _report_load(self, intake: Intake, now: float) -> None:
-        loaded = intake.is_under_load(now)
-        if loaded != self._loaded:
-            self._loaded = loaded
-            self._out.events.append(LoadChanged(loaded))
 
     # --- inside: from the host ---
 

@@ -9,21 +9,20 @@ The rules of the kernel's send.c, receive.c and timers.c, in this node's words:
 - Every authentic packet, whatever is in it, tells where the peer is.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, NamedTuple
 
 from wgpy.engine import constants
+from wgpy.engine.common import Common
 from wgpy.engine.cookie import CookieHolder
-from wgpy.engine.crypto import StaticKey
 from wgpy.engine.handshake import Handshake, InitiationSent, OpenedInitiation, TransportKeys
-from wgpy.engine.indices import IndexTable
-from wgpy.engine.session import Limits, Session, Slots
+from wgpy.engine.session import Session, Slots
 from wgpy.engine.timers import Timer, Timers
 from wgpy.errors import Drop, Rejected
-from wgpy.events import Event, HandshakeCompleted, HandshakeGaveUp, Roamed, SessionEnded
+from wgpy.events import HandshakeCompleted, HandshakeGaveUp, Roamed, SessionEnded
 from wgpy.model import (
     KEY_SIZE,
     Buffer,
@@ -33,7 +32,6 @@ from wgpy.model import (
     Local,
     PublicKey,
     Secret,
-    TunBurst,
 )
 from wgpy.wire.messages import DATA_OVERHEAD, CookieReply, Response
 
@@ -68,35 +66,10 @@ class Traffic:
     last_handshake: float = 0.0
 
 
-@dataclass(slots=True)
-class Outbox:
-    """What an engine wants done, in order; whoever drives it takes the lists away."""
-
-    bursts: list[Burst] = field(default_factory=list)
-    packets: list[TunBurst] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    drops: Counter[Drop] = field(default_factory=Counter)
-
-
-@dataclass(slots=True)
-class Common:
-    """The surroundings of a peer; `mtu` in bytes, `wall_offset` is Unix time minus `now`."""
-
-    entropy: Callable[[int], bytes]
-    wall_offset: float
-    limits: Limits
-    # A peer, and its session or None for the handshake under way.
-    indices: "IndexTable[tuple[Peer, Session | None]]"
-    out: Outbox = field(default_factory=Outbox)
-    static: StaticKey | None = None
-    mtu: int = 1420
-    up: bool = False
-
-
 class Peer:
     """One peer of a device; its methods are the moments of its life."""
 
-    def __init__(self, public_key: PublicKey, common: Common) -> None:
+    def __init__(self, public_key: PublicKey, common: "Common[Peer]") -> None:
         self.public_key = public_key
         self.preshared_key = NO_PSK
         self.path = Path()

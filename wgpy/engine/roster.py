@@ -6,8 +6,9 @@ our own key, keepalives that start at once.
 
 from wgpy.engine import constants
 from wgpy.engine.allowedips import AllowedIPs
+from wgpy.engine.common import Common
 from wgpy.engine.crypto import StaticKey
-from wgpy.engine.peer import Common, Peer
+from wgpy.engine.peer import Peer
 from wgpy.errors import ConfigError
 from wgpy.model import DeviceChange, PeerChange, PeerStatus, PublicKey, Secret
 
@@ -15,7 +16,7 @@ from wgpy.model import DeviceChange, PeerChange, PeerStatus, PublicKey, Secret
 class Roster:
     """Who the peers are and which addresses are theirs."""
 
-    def __init__(self, common: Common) -> None:
+    def __init__(self, common: Common[Peer]) -> None:
         self.peers: dict[PublicKey, Peer] = {}
         self.routes: AllowedIPs[Peer] = AllowedIPs()
         self._common = common

@@ -1,0 +1,111 @@
+"""How handshake messages are received: admitted on arrival, worked off a few at a time.
+
+`intake` says which messages may wait, `peer` what each does; this joins them to a device.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from wgpy.engine import constants
+from wgpy.engine.common import Common
+from wgpy.engine.handshake import open_initiation_untrusted
+from wgpy.engine.intake import Intake, Waiting
+from wgpy.engine.peer import Path, Peer
+from wgpy.errors import Drop, Rejected
+from wgpy.events import LoadChanged
+from wgpy.model import Buffer, Burst, Deadline, PublicKey
+from wgpy.wire import messages
+
+HANDSHAKE_SIZES: Final = {
+    messages.TYPE_INITIATION: messages.INITIATION_SIZE,
+    messages.TYPE_RESPONSE: messages.RESPONSE_SIZE,
+}
+
+
+class Reception:
+    """The handshake messages of a device; `backlog` is when to call `work_off` again."""
+
+    def __init__(self, common: Common[Peer], peers: Mapping[PublicKey, Peer]) -> None:
+        self.backlog: Deadline | None = None
+        self._common = common
+        self._peers = peers
+        self._intake: Intake | None = None
+        self._loaded = False
+
+    def __len__(self) -> int:
+        """Return how many messages wait."""
+        return len(self._intake) if self._intake else 0
+
+    def reset(self) -> None:
+        """Forget what waits: the identity is another, or the interface went down."""
+        static = self._common.static
+        self._intake = Intake(static.public, self._common.entropy) if static else None
+        self.backlog = None
+
+    def admit_untrusted(self, payload: Buffer, kind: int, burst: Burst, now: float) -> None:
+        """Let an initiation or response wait, or answer it with a cookie.
+
+        Raises:
+            Rejected: it has the wrong length, or may not wait.
+        """
+        if len(payload) != HANDSHAKE_SIZES[kind]:
+            raise Rejected(Drop.MALFORMED)
+        if self._intake is None:
+            raise Rejected(Drop.UNKNOWN_PEER)
+        reply = self._intake.admit_untrusted(payload, burst.remote, burst.local, now)
+        if reply is not None:
+            self._common.out.drops[Drop.COOKIE_DEMANDED] += 1
+            answer = Burst(reply, len(reply), burst.remote, burst.local)
+            self._common.out.bursts.append(answer)
+        self._report_load(self._intake, now)
+
+    def work_off(self, touched: set[Peer], now: float) -> None:
+        """Take the messages whose turn it is; add the peers that they moved to `touched`."""
+        self.backlog = None
+        if self._intake is None:
+            return
+        for waiting in self._intake.take():
+            try:
+                touched.add(self._receive_handshake(waiting, now))
+            except Rejected as rejected:
+                self._common.out.drops[rejected.drop] += 1
+        self._report_load(self._intake, now)
+        if len(self._intake):
+            self.backlog = Deadline(now + constants.BACKLOG_DELAY, "handshakes are waiting")
+        elif self._loaded:
+            end = now + constants.UNDER_LOAD_HYSTERESIS
+            self.backlog = Deadline(end, "see whether the load is over")
+
+    def _receive_handshake(self, waiting: Waiting, now: float) -> Peer:
+        message, remote, local = waiting
+        if messages.type_untrusted(message) == messages.TYPE_INITIATION:
+            peer = self._receive_initiation(message, Path(remote, local), now)
+        else:
+            peer = self._receive_response(message, Path(remote, local), now)
+        peer.count_received(len(message))
+        return peer
+
+    def _receive_initiation(self, message: bytes, path: Path, now: float) -> Peer:
+        static = self._common.static
+        assert static is not None, "without an identity nothing is admitted"
+        initiation = messages.Initiation.decode_untrusted(message)
+        opened = open_initiation_untrusted(static, initiation)
+        peer = self._peers.get(PublicKey(opened.remote_static))
+        if peer is None:
+            raise Rejected(Drop.UNKNOWN_PEER)
+        peer.receive_initiation(opened, path, now)
+        return peer
+
+    def _receive_response(self, message: bytes, path: Path, now: float) -> Peer:
+        response = messages.Response.decode_untrusted(message)
+        peer, session = self._common.indices.lookup(response.receiver) or (None, None)
+        if peer is None or session is not None:
+            raise Rejected(Drop.UNKNOWN_INDEX)
+        peer.receive_response(response, path, now)
+        return peer
+
+    def _report_load(self, intake: Intake, now: float) -> None:
+        loaded = intake.is_under_load(now)
+        if loaded != self._loaded:
+            self._loaded = loaded
+            self._common.out.events.append(LoadChanged(loaded))
