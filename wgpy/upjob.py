@@ -139,7 +139,8 @@ class Job:
         added = [step for step in steps if isinstance(step, Recorded)]
         device = self._status() if self.stands() else None
         before = self.record.done
-        kept = [change for change in before if change not in added]
+        again = set(added)
+        kept = [change for change in before if change not in again]
         self._write(replace(self.record, complete=False, done=(*kept, *added)))
         made: list[Step] = []
         try:
@@ -151,7 +152,7 @@ class Job:
                 self._retreat(made, device)
                 self._write(replace(self.record, complete=True, done=before))
             raise
-        undone = [step.change for step in steps if isinstance(step, Undo)]
+        undone = {step.change for step in steps if isinstance(step, Undo)}
         done = tuple(change for change in self.record.done if change not in undone)
         self._write(replace(self.record, complete=True, done=done))
 
@@ -197,6 +198,8 @@ class Job:
         left: list[Recorded] = []
         others: list[Recorded] = []
         for file, other in self.file.others():
+            if other.namespace != self.record.namespace:
+                continue
             inherited = quick.hand_over(self.record.done, other.done)
             if inherited != other.done:
                 file.write(replace(other, done=inherited))

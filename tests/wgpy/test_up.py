@@ -121,8 +121,8 @@ def quick(lab: Lab, tmp_path: Path):
     finally:
         if (RECORDS / f"{made.name}.json").exists():
             made.wgpy("down", made.path, check=False)
-        for path in RECORDS.glob(f"{made.name}.*"):
-            path.unlink()
+        for name in lab.interfaces:
+            (RECORDS / f"{name}.json").unlink(missing_ok=True)
 
 
 def comparable(shot: dict[str, Any], name: str) -> dict[str, Any]:
@@ -267,6 +267,53 @@ def test_foreign_routes_and_rules_stay(quick: Quick):
     assert [r for r in after["routes"] if "10.66" in r] == [
         r for r in left["routes"] if r not in before["routes"]
     ]
+
+
+def test_a_rule_like_ours_that_somebody_else_made_stays(quick: Quick):
+    quick.write("", f"AllowedIPs = {FULL}")
+    quick.wgpy("up", quick.path)
+    words = ["priority", "32765", "not", "fwmark", "51820", "table", "51820"]
+    quick.lab.ip(quick.ns, "rule", "del", *words)
+    quick.lab.ip(quick.ns, "rule", "add", *words, "protocol", "static")
+    quick.wgpy("down", quick.path)
+    rules = quick.lab.ip(quick.ns, "rule", "show")
+    assert rules.count("51820") == 1
+    assert "suppress" not in rules
+
+
+def test_a_tunnel_of_another_namespace_does_not_count(quick: Quick, tmp_path: Path):
+    quick.write("", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    other = Quick(quick.lab, tmp_path)
+    other.write("", f"AllowedIPs = {FULL}")
+    other.wgpy("up", other.path)
+    quick.wgpy("up", quick.path)
+    quick.wgpy("down", quick.path)
+    assert quick.settled() == before
+    other.wgpy("down", other.path)
+
+
+LAUNCH = """
+import sys
+from wgpy import up, upjob
+up.up(sys.argv[1], upjob.Terms(print, implementation=[sys.argv[2]]))
+"""
+
+
+@pytest.mark.interop
+@pytest.mark.needs("wireguard-go")
+def test_killed_while_the_daemon_starts_nothing_is_left_after_down(quick: Quick):
+    quick.write("", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    launcher = quick.folder / "launcher"
+    launcher.write_text("#!/bin/sh\nwireguard-go $1 2>&-; kill -9 $PPID\n")
+    launcher.chmod(0o755)
+    env = {"PYTHONPATH": str(ROOT)}
+    words = (quick.ns, sys.executable, "-c", LAUNCH, quick.path, launcher)
+    assert quick.lab.run(*words, check=False, env=env).returncode == -signal.SIGKILL
+    assert quick.json("link", "show", quick.name)
+    quick.wgpy("down", quick.path)
+    assert quick.settled() == before
 
 
 def test_up_refuses_what_is_up_or_somebody_elses(quick: Quick):

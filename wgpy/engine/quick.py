@@ -61,7 +61,8 @@ def plan(wanted: Wanted, present: HostState) -> tuple[Step, ...]:
     Hooks run only where the interface has to be created.
     """
     target = tuple(_target(wanted, present))
-    stale = [change for change in present.done if change not in target]
+    kept = {change for change in target if isinstance(change, Recorded)}
+    stale = [change for change in present.done if change not in kept]
     flushed = _loses_v4_routes(stale, present)
     missing = [
         change

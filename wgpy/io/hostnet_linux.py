@@ -250,9 +250,7 @@ class HostNet:
             case SetUp(name):
                 self._ip.link("set", index=self._index(name), state="up")
             case AddRoute():
-                # A crash between record and change, or a flush that spared it, leaves ours.
-                with self._tolerant({errno.EEXIST} if self._has_route(step) else frozenset()):
-                    self._ip.route("add", **self._route_words(step))
+                self._add_route(step)
             case AddRule():
                 self._ip.rule("add", **_rule_words(step))
 
@@ -265,10 +263,9 @@ class HostNet:
             case AddRoute(name):
                 if self.index(name) is not None:
                     self._ip.route("del", **self._route_words(change))
-            case AddRule(family, priority, table, mark):
-                # The kernel would remove a like rule of somebody else.
-                if Rule(family, priority, table, mark, mark is None) in self._rules(family):
-                    self._ip.rule("del", **_rule_words(change))
+            case AddRule():
+                # The protocol number among the words spares a like rule of somebody else.
+                self._ip.rule("del", **_rule_words(change))
             case _:
                 raise AssertionError(f"{change} is not netlink's")
 
@@ -288,9 +285,15 @@ class HostNet:
             raise ConfigError(f"interface {name} is gone")
         return index
 
-    def _has_route(self, route: AddRoute) -> bool:
-        state = self.interface(route.name)
-        return state is not None and (route.prefix, route.table) in state.routes
+    def _add_route(self, route: AddRoute) -> None:
+        try:
+            self._ip.route("add", **self._route_words(route))
+        except self._fault as fault:
+            # A flush may have spared it; a route through another link is not it.
+            state = self.interface(route.name)
+            there = state is not None and (route.prefix, route.table) in state.routes
+            if getattr(fault, "code", 0) != errno.EEXIST or not there:
+                raise
 
     def _route_words(self, route: AddRoute) -> dict[str, object]:
         v4 = len(route.prefix.address) == _V4_SIZE
