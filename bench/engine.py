@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import perf_counter
+from time import thread_time
 
 from wgpy.engine.cookie import CookieChecker, CookieHolder
 from wgpy.engine.crypto import StaticKey, clamp, public_key
@@ -26,8 +26,8 @@ from wgpy.wire.messages import Initiation, data_fields_untrusted
 
 SIZES = (64, 512, 1420)
 BURSTS = (1, 64)
-PACKETS = 2048
-ROUNDS = 7
+PACKETS = 512
+ROUNDS = 25
 MTU = 1420
 NOW = 1000.0
 HOSTS = (bytes([10, 9, 0, 1]), bytes([10, 9, 0, 2]))
@@ -43,10 +43,10 @@ def best(work: Callable[[], float]) -> float:
 
 def timed(work: Callable[[], object], count: int = 1) -> float:
     """Return the seconds of each of `count` calls."""
-    began = perf_counter()
+    began = thread_time()
     for _ in range(count):
         work()
-    return (perf_counter() - began) / count
+    return (thread_time() - began) / count
 
 
 def ip_packet(size: int) -> bytes:
@@ -70,12 +70,12 @@ def sealing(packet: bytes, burst: int) -> tuple[float, float]:
     """Return the seconds a packet of sealing and of opening by a session."""
     alice, bob = sessions()
     bursts = [[packet] * burst for _ in range(PACKETS // burst)]
-    began = perf_counter()
+    began = thread_time()
     sealed: list[list[Buffer]] = [alice.seal(one, MTU) for one in bursts]
-    middle = perf_counter()
+    middle = thread_time()
     for messages in sealed:
         bob.open_untrusted([(data_fields_untrusted(one)[2], one) for one in messages], NOW, {})
-    return (middle - began) / PACKETS, (perf_counter() - middle) / PACKETS
+    return (middle - began) / PACKETS, (thread_time() - middle) / PACKETS
 
 
 # --- devices ---
@@ -114,15 +114,15 @@ def carrying(pair: tuple[Device, Device], packet: bytes, burst: int) -> tuple[fl
     packets = [TunBurst(packet)] * burst
     out = into = 0.0
     for _ in range(PACKETS // burst):
-        began = perf_counter()
+        began = thread_time()
         alice.receive_packets(packets, NOW)
         sent = alice.take_bursts()
-        out += perf_counter() - began
+        out += thread_time() - began
         datagrams = arrived(sent, 0)
-        began = perf_counter()
+        began = thread_time()
         bob.receive_bursts(datagrams, NOW)
         got = bob.take_packets()
-        into += perf_counter() - began
+        into += thread_time() - began
         assert len(got) == burst
     return out / PACKETS, into / PACKETS
 
@@ -138,7 +138,7 @@ def handshake_seconds() -> float:
     psk = Secret(bytes(32))
     initiator, responder = Handshake(bob.public), Handshake(alice.public)
     count = 30
-    began = perf_counter()
+    began = thread_time()
     for number in range(count):
         sent = initiator.create_initiation(alice, 1, os.urandom(32), 10**9 * number)
         raw = Initiation.decode_untrusted(sent.encode())
@@ -146,7 +146,7 @@ def handshake_seconds() -> float:
         responder.accept(opened, NOW + number)
         response, _ = responder.create_response(opened, 2, os.urandom(32), psk)
         initiator.consume_response(response, psk)
-    return (perf_counter() - began) / count
+    return (thread_time() - began) / count
 
 
 def macs() -> Figures:

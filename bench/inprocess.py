@@ -1,7 +1,8 @@
 """Parts of wgpy measured alone, each run in a process of its own: `engine`, `ports`.
 
 A program of this folder (`lookups.py`, ...) prints figures as JSON, {what: [value, unit]},
-each the best of many rounds within that process. It imports nothing of the bench, so that it
+each the best of many rounds within that process and of processor time, so that other programs
+count little. It imports nothing of the bench, so that it
 can be run with another checkout of wgpy.
 """
 

@@ -20,11 +20,17 @@ SETTLING = 1.0
 
 
 def launch(options: Options) -> list[Row]:
-    """Wall time until the launching program returns, and until `wg show` answers."""
+    """Wall time until the launching program returns, and until `wg show` answers.
+
+    The first start, which may have to compile bytecode, does not count.
+    """
     present = company(options)
     returned: dict[str, list[float]] = {one.name: [] for one in present.subjects}
     answered: dict[str, list[float]] = {one.name: [] for one in present.subjects}
     runs = options.runs(11, 3)
+    options.say("launch: first start")
+    for one in present.subjects:
+        _launch(one)
     for number in range(runs):
         options.say(f"launch: run {number + 1} of {runs}")
         for one in present.subjects:

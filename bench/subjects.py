@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bench.figures import Row
 from bench.options import Options
+from tests.cache import cache
 from tests.foreign import ALL, Foreign, version
 from tests.lab import Child, Lab
 
@@ -45,9 +46,17 @@ class Company(NamedTuple):
 
 
 def wgpy(tree: Path = ROOT, name: str = OURS) -> Subject:
-    """Return this project's node as it is in a checkout."""
+    """Return this project's node as it is in a checkout.
+
+    Its bytecode is kept outside the tree, as an installed package has it ready.
+    """
     argv = (sys.executable, "-P", "-m", "wgpy")
-    return Subject(name, argv, ("-f",), {"PYTHONPATH": str(tree)}, str(tree))
+    environment = {
+        "PYTHONPATH": str(tree),
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(cache() / "bytecode"),
+    }
+    return Subject(name, argv, ("-f",), environment, str(tree))
 
 
 def company(options: Options) -> Company:
