@@ -1,0 +1,193 @@
+"""Nodes inside a program of one's own: `wgpy.node.Node` on either event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.lab import Lab, wait_until
+from tests.namespaces.nodes import MARKS, ONE_V4, ONE_V6, TWO_V4, TWO_V6
+from tests.wgpy.io.inside import inside
+from wgpy.engine.crypto import clamp, public_key
+from wgpy.errors import ConfigError
+from wgpy.events import Event, HandshakeCompleted, Roamed, SessionEnded
+from wgpy.io import clock
+from wgpy.model import (
+    AllowedIPChange,
+    DeviceChange,
+    Endpoint,
+    PeerChange,
+    Prefix,
+    PublicKey,
+    Secret,
+)
+from wgpy.node import Node
+from wgpy.wire.text import parse_prefix
+
+pytestmark = MARKS
+LOOPBACK = b"\x7f\0\0\1"
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest, lab: Lab) -> Run:
+    """Return what runs a program inside a new namespace, on one of the event loops."""
+    outer = lab.ns()
+
+    def begin(program: Coroutine[Any, Any, None]) -> None:
+        with inside(outer):
+            request.param(program)
+
+    return begin
+
+
+class Two:
+    """Two nodes that are peers, their interfaces in two namespaces, and events of the first."""
+
+    def __init__(self, lab: Lab, one: Node, two: Node, keys: tuple[PublicKey, PublicKey]):
+        self.lab, self.one, self.two = lab, one, two
+        self.one_key, self.two_key = keys
+        self.one_ns, self.two_ns = lab.ns(), lab.ns()
+        self.events: list[Event] = []
+
+    async def move(self) -> None:
+        for node, ns, v4, v6 in (
+            (self.one, self.one_ns, ONE_V4, ONE_V6),
+            (self.two, self.two_ns, TWO_V4, TWO_V6),
+        ):
+            words = ("ip", "link", "set", node.name, "netns", ns)
+            await asyncio.to_thread(self.lab.run, None, *words)
+            addresses = f"{v4}/24", f"{v6}/112"
+            await asyncio.to_thread(self.lab.address, ns, node.name, *addresses)
+
+    async def ping(self, ns: str, ip: str, count: int = 1) -> int:
+        return await asyncio.to_thread(self.lab.ping, ns, ip, count)
+
+    async def watch(self) -> None:
+        async for event in self.one.events():
+            self.events.append(event)
+
+    async def seen(self, kind: type[Event]) -> Event:
+        """Wait for an event of a kind."""
+
+        def found() -> list[Event]:
+            return [event for event in self.events if isinstance(event, kind)]
+
+        return (await asyncio.to_thread(wait_until, found, 5, kind.__name__))[0]
+
+
+def peer(key: PublicKey, port: int, *prefixes: str) -> PeerChange:
+    allowed = tuple(AllowedIPChange(parse_prefix(prefix)) for prefix in prefixes)
+    return PeerChange(key, endpoint=Endpoint(LOOPBACK, port), allowed_ips=allowed)
+
+
+@asynccontextmanager
+async def two_nodes(lab: Lab) -> AsyncIterator[Two]:
+    secrets = [clamp(Secret(clock.entropy(32))) for _ in range(2)]
+    one_key, two_key = (public_key(secret) for secret in secrets)
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(
+            Node(
+                lab.ifname(),
+                private_key=secrets[0],
+                listen_port=10000,
+                peers=[peer(two_key, 20000, f"{TWO_V4}/32", f"{TWO_V6}/128")],
+            )
+        )
+        two = await stack.enter_async_context(
+            Node(lab.ifname(), private_key=secrets[1], listen_port=20000)
+        )
+        two.set_peer(peer(one_key, 10000, f"{ONE_V4}/32", f"{ONE_V6}/128"))
+        both = Two(lab, one, two, (one_key, two_key))
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(both.watch())
+            await both.move()
+            yield both
+            watching.cancel()
+
+
+def test_two_nodes_of_one_program_reach_each_other(lab, run):
+    async def program() -> None:
+        async with two_nodes(lab) as both:
+            assert await both.ping(both.one_ns, TWO_V4, 3) == 3
+            assert await both.ping(both.two_ns, ONE_V6, 3) == 3
+            event = await both.seen(HandshakeCompleted)
+            assert event == HandshakeCompleted(
+                both.two_key, Endpoint(LOOPBACK, 20000), initiator=True
+            )
+            status = both.one.peer(both.two_key)
+            assert status is not None
+            assert status.last_handshake > 0
+            assert status.rx_bytes > 6 * 128
+            assert both.one.mtu == 1420
+            await asyncio.to_thread(
+                lab.ip, both.one_ns, "link", "set", both.one.name, "mtu", 1300
+            )
+            await asyncio.to_thread(wait_until, lambda: both.one.mtu == 1300)
+
+    run(program())
+
+
+def test_a_removed_peer_is_silent_and_a_moved_one_is_reported(lab, run):
+    async def program() -> None:
+        async with two_nodes(lab) as both:
+            assert await both.ping(both.one_ns, TWO_V4) == 1
+            both.two.configure(DeviceChange(listen_port=20001))
+            assert await both.ping(both.two_ns, ONE_V4) == 1
+            event = await both.seen(Roamed)
+            assert isinstance(event, Roamed)
+            assert event.new == Endpoint(LOOPBACK, 20001)
+            both.one.remove_peer(both.two_key)
+            assert both.one.peer(both.two_key) is None
+            await both.seen(SessionEnded)
+            assert await both.ping(both.two_ns, ONE_V4) == 0
+
+    run(program())
+
+
+def test_prefixes_and_endpoints_are_set_on_the_way(lab, run):
+    async def program() -> None:
+        async with two_nodes(lab) as both:
+            both.one.set_allowed_ips(both.two_key, [Prefix(bytes(4), 0)])
+            both.one.set_endpoint(both.two_key, Endpoint(bytes(15) + b"\1", 20000))
+            assert await both.ping(both.one_ns, TWO_V4) == 1
+            assert await both.ping(both.one_ns, TWO_V6) == 0
+            status = both.one.peer(both.two_key)
+            assert status is not None
+            assert status.allowed_ips == (Prefix(bytes(4), 0),)
+            assert status.endpoint == Endpoint(bytes(15) + b"\1", 20000)
+
+    run(program())
+
+
+def test_a_deleted_interface_ends_its_node_alone(lab, run):
+    async def program() -> None:
+        async with two_nodes(lab) as both:
+            assert await both.ping(both.one_ns, TWO_V4) == 1
+            await asyncio.to_thread(lab.ip, both.two_ns, "link", "del", both.two.name)
+            async with asyncio.timeout(3):
+                await both.two.wait_gone()
+            assert both.one.peer(both.two_key) is not None
+            assert await both.ping(both.one_ns, TWO_V4) == 0
+
+    run(program())
+
+
+def test_a_node_that_cannot_be_leaves_nothing(lab, run):
+    async def program() -> None:
+        name = lab.ifname()
+        async with Node(name, listen_port=10000):
+            with pytest.raises(ConfigError, match="in use"):
+                async with Node(name):
+                    pass
+        async with Node(name) as node:
+            assert node.name == name
+        with pytest.raises(ConfigError, match="not running"):
+            _ = node.mtu
+        links = await asyncio.to_thread(lab.run, None, "ip", "link")
+        assert name not in links.stdout
+
+    run(program())
