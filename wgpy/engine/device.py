@@ -70,6 +70,7 @@ class Device:
         self._embedded = embedded
         self._loaded = False
         self._backlog: Deadline | None = None
+        self._turn_at = float("-inf")
 
     # --- the engine's verbs ---
 
@@ -335,14 +336,16 @@ class Device:
         self._backlog = None
         if self._intake is None:
             return
-        for waiting in self._intake.take():
-            try:
-                touched.add(self._receive_handshake(waiting, now))
-            except Rejected as rejected:
-                self._drop(rejected.drop)
+        if now >= self._turn_at and len(self._intake):
+            self._turn_at = now + constants.BACKLOG_DELAY
+            for waiting in self._intake.take():
+                try:
+                    touched.add(self._receive_handshake(waiting, now))
+                except Rejected as rejected:
+                    self._drop(rejected.drop)
         self._report_load(self._intake, now)
         if len(self._intake):
-            self._backlog = Deadline(now + constants.BACKLOG_DELAY, "handshakes are waiting")
+            self._backlog = Deadline(self._turn_at, "handshakes are waiting")
         elif self._loaded:
             end = now + constants.UNDER_LOAD_HYSTERESIS
             self._backlog = Deadline(end, "see whether the load is over")
