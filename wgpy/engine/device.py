@@ -7,7 +7,6 @@ is, sessions and timers, and only then whether the inner source may come from th
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 from wgpy.engine import constants
 from wgpy.engine.deadlines import Deadlines
@@ -33,11 +32,6 @@ from wgpy.model import (
     TunBurst,
 )
 from wgpy.wire import icmp, ip, messages
-
-_HANDSHAKE_SIZES: Final = {
-    messages.TYPE_INITIATION: messages.INITIATION_SIZE,
-    messages.TYPE_RESPONSE: messages.RESPONSE_SIZE,
-}
 
 
 class Device:
@@ -295,7 +289,7 @@ class Device:
     ) -> None:
         kind = messages.type_untrusted(payload)
         try:
-            if kind in _HANDSHAKE_SIZES:
+            if kind in messages.HANDSHAKE_SIZES:
                 self._admit(payload, kind, burst, now)
             elif kind == messages.TYPE_COOKIE_REPLY:
                 touched.add(self._receive_cookie(payload, now))
@@ -307,7 +301,7 @@ class Device:
             self._drop(rejected.drop)
 
     def _admit(self, payload: Buffer, kind: int, burst: Burst, now: float) -> None:
-        if len(payload) != _HANDSHAKE_SIZES[kind]:
+        if len(payload) != messages.HANDSHAKE_SIZES[kind]:
             raise Rejected(Drop.MALFORMED)
         if self._intake is None:
             raise Rejected(Drop.UNKNOWN_PEER)
@@ -347,8 +341,8 @@ class Device:
         if len(self._intake):
             self._backlog = Deadline(self._turn_at, "handshakes are waiting")
         elif self._loaded:
-            end = now + constants.UNDER_LOAD_HYSTERESIS
-            self._backlog = Deadline(end, "see whether the load is over")
+            look_at = now + constants.UNDER_LOAD_HYSTERESIS
+            self._backlog = Deadline(look_at, "see whether the load is over")
 
     def _receive_handshake(self, waiting: Waiting, now: float) -> Peer:
         message, remote, local = waiting
