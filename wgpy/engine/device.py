@@ -16,7 +16,7 @@ from wgpy.engine.loops import is_loop
 from wgpy.engine.mtu import RouteMtus
 from wgpy.engine.peer import Path, Peer
 from wgpy.engine.ratelimit import RateLimiter
-from wgpy.engine.reception import HANDSHAKE_SIZES, Reception
+from wgpy.engine.reception import Reception
 from wgpy.engine.roster import Roster
 from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import Drop, Rejected
@@ -285,7 +285,7 @@ class Device:
     ) -> None:
         kind = messages.type_untrusted(payload)
         try:
-            if kind in HANDSHAKE_SIZES:
+            if kind in messages.HANDSHAKE_SIZES:
                 self._reception.admit_untrusted(payload, kind, burst, now)
             elif kind == messages.TYPE_COOKIE_REPLY:
                 touched.add(self._receive_cookie(payload, now))

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 from wgpy.engine import constants
 from wgpy.engine.common import Common
@@ -16,11 +15,6 @@ from wgpy.events import LoadChanged
 from wgpy.model import Buffer, Burst, Deadline, PublicKey
 from wgpy.wire import messages
 
-HANDSHAKE_SIZES: Final = {
-    messages.TYPE_INITIATION: messages.INITIATION_SIZE,
-    messages.TYPE_RESPONSE: messages.RESPONSE_SIZE,
-}
-
 
 class Reception:
     """The handshake messages of a device; `backlog` is when to call `work_off` again."""
@@ -31,6 +25,7 @@ class Reception:
         self._peers = peers
         self._intake: Intake | None = None
         self._loaded = False
+        self._turn_at = float("-inf")
 
     def __len__(self) -> int:
         """Return how many messages wait."""
@@ -48,7 +43,7 @@ class Reception:
         Raises:
             Rejected: it has the wrong length, or may not wait.
         """
-        if len(payload) != HANDSHAKE_SIZES[kind]:
+        if len(payload) != messages.HANDSHAKE_SIZES[kind]:
             raise Rejected(Drop.MALFORMED)
         if self._intake is None:
             raise Rejected(Drop.UNKNOWN_PEER)
@@ -64,17 +59,19 @@ class Reception:
         self.backlog = None
         if self._intake is None:
             return
-        for waiting in self._intake.take():
-            try:
-                touched.add(self._receive_handshake(waiting, now))
-            except Rejected as rejected:
-                self._common.out.drops[rejected.drop] += 1
+        if now >= self._turn_at and len(self._intake):
+            self._turn_at = now + constants.BACKLOG_DELAY
+            for waiting in self._intake.take():
+                try:
+                    touched.add(self._receive_handshake(waiting, now))
+                except Rejected as rejected:
+                    self._common.out.drops[rejected.drop] += 1
         self._report_load(self._intake, now)
         if len(self._intake):
-            self.backlog = Deadline(now + constants.BACKLOG_DELAY, "handshakes are waiting")
+            self.backlog = Deadline(self._turn_at, "handshakes are waiting")
         elif self._loaded:
-            end = now + constants.UNDER_LOAD_HYSTERESIS
-            self.backlog = Deadline(end, "see whether the load is over")
+            look_at = now + constants.UNDER_LOAD_HYSTERESIS
+            self.backlog = Deadline(look_at, "see whether the load is over")
 
     def _receive_handshake(self, waiting: Waiting, now: float) -> Peer:
         message, remote, local = waiting
