@@ -231,7 +231,8 @@ class HostState:
     """What the plan must know of the host; `interface` None if there is none of the name.
 
     `rules` are all, in order of priority; `tables` those that hold a route; `path_mtus` belong
-    to the routes to the endpoints. `done` are the changes that are on record as ours.
+    to the routes to the endpoints; `neighbours` are the addresses of the other interfaces, by
+    name. `done` are the changes that are on record as ours.
     """
 
     interface: InterfaceState | None = None
@@ -246,4 +247,5 @@ class HostState:
     dns_backend: DnsBackend = DnsBackend.FILE
     resolv_conf: str | None = None
     ssh: SshSession | None = None
+    neighbours: tuple[tuple[str, InterfaceAddress], ...] = ()
     done: tuple[Recorded, ...] = ()

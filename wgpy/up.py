@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from wgpy import quickfile
-from wgpy.engine import quick
+from wgpy.engine import overlap, quick
 from wgpy.errors import ConfigError
 from wgpy.hostmodel import HostState, Step, Undo, Wanted
 from wgpy.io.settings_linux import run_hook
@@ -134,10 +134,12 @@ def _still_readable(source: quickfile.Source, terms: Terms) -> Config | None:
 
 
 def _agreed_plan(want: Wanted, present: HostState, terms: Terms) -> tuple[Step, ...]:
+    for clash in overlap.taken(want, present):
+        raise ConfigError(clash)
     steps = quick.plan(want, present)
     if quick.cut_ssh(want, present) and not terms.confirm(_CUT):
         raise ConfigError(f"{_CUT}; nothing is changed, --yes does it all the same")
-    for warning in quick.warnings(want, present):
+    for warning in (*quick.warnings(want, present), *overlap.shared(want, present)):
         terms.say(f"warning: {warning}")
     return steps
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from errno import EADDRINUSE
 from typing import TYPE_CHECKING, Final
 
 from wgpy import quickfile
@@ -25,7 +26,7 @@ from wgpy.hostmodel import (
 from wgpy.io import clock, uapi_client
 from wgpy.io.settings_linux import ssh_client
 from wgpy.io.undo_file import UndoFile, locked
-from wgpy.model import DeviceStatus
+from wgpy.model import DeviceChange, DeviceStatus
 from wgpy.wire.conf import Config
 from wgpy.wire.steps import Record
 from wgpy.wire.text import parse_address, unmap
@@ -161,11 +162,19 @@ class Job:
             case CreateInterface():
                 self._start()
             case SetWireGuard(name, change):
-                parse_set_answer(uapi_client.request(name, format_set(change)))
+                self._configure(name, change)
             case Undo(change):
                 self._take_back(change)
             case _:
                 self.net.carry_out(step)
+
+    def _configure(self, name: str, change: DeviceChange) -> None:
+        try:
+            parse_set_answer(uapi_client.request(name, format_set(change)))
+        except ConfigError as error:
+            if error.errno != EADDRINUSE:
+                raise
+            raise ConfigError(f"{name}: UDP port {change.listen_port} is in use") from None
 
     def _start(self) -> None:
         command = [*self._terms.implementation, self.name]

@@ -529,3 +529,32 @@ def test_a_file_that_others_may_read_is_warned_about(quick: Quick):
     quick.write()
     quick.path.chmod(0o644)
     assert "chmod 600" in quick.wgpy("up", "--dry-run", quick.path).stderr
+
+
+@pytest.mark.parametrize(
+    ("interface", "complaint"),
+    [
+        ("Address = 192.0.2.1/32", "is taken: {uplink} has 192.0.2.1/24"),
+        ("ListenPort = 7007", "UDP port 7007 is in use"),
+    ],
+)
+def test_what_the_host_has_already_is_refused(quick: Quick, interface: str, complaint: str):
+    holder = (
+        "import select, socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+        "s.bind(('', 7007)); print('held', flush=True); select.select([], [], [], 20)"
+    )
+    quick.lab.python(quick.ns, "-c", holder).wait_log("held")
+    before = quick.settled()
+    uplink = next(each["ifname"] for each in quick.json("link") if each["ifname"] != "lo")
+    refused = quick.wgpy("up", quick.write(interface), check=False)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert complaint.format(uplink=uplink) in line
+    assert quick.settled() == before
+    assert not (RECORDS / f"{quick.name}.json").exists()
+
+
+def test_a_subnet_that_another_interface_has_is_warned_about(quick: Quick):
+    done = quick.wgpy("up", quick.write("Address = 192.0.2.77/24"))
+    assert "192.0.2.77/24 overlaps 192.0.2.1/24" in done.stderr
+    quick.wgpy("down", quick.path)

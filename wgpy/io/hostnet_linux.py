@@ -118,6 +118,7 @@ class HostNet:
             dns_backend=dns_linux.backend(),
             resolv_conf=dns_linux.resolv_conf(),
             ssh=None if ssh is None else self._ssh_session(ssh),
+            neighbours=tuple(self._neighbours(name)),
         )
 
     def index(self, name: str) -> int | None:
@@ -132,10 +133,7 @@ class HostNet:
             return None
         [link] = self._ip.get_links(index)
         addresses = frozenset(
-            InterfaceAddress(
-                _packed(each.get("local") or each.get("address")), int(each["prefixlen"])
-            )
-            for each in self._ip.get_addr(index=index)
+            _interface_address(each) for each in self._ip.get_addr(index=index)
         )
         routes = frozenset(
             (_destination(each), int(each.get("table")))
@@ -144,6 +142,13 @@ class HostNet:
         )
         up = bool(link["flags"] & _IFF_UP)
         return InterfaceState(None, up, int(link.get("mtu")), addresses, routes)
+
+    def _neighbours(self, name: str) -> Iterator[tuple[str, InterfaceAddress]]:
+        names = {link["index"]: str(link.get("ifname")) for link in self._ip.get_links()}
+        for each in self._ip.get_addr():
+            other = names.get(each["index"], name)
+            if other != name and each["scope"] != _RT_SCOPE_LINK:
+                yield other, _interface_address(each)
 
     def _rules(self, family: int) -> list[Rule]:
         with self._tolerant({errno.EAFNOSUPPORT, errno.EOPNOTSUPP}):
@@ -338,6 +343,11 @@ def _named(path: str, act: Callable[[], None]) -> None:
 
 def _packed(text: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+
+def _interface_address(message: _Message) -> InterfaceAddress:
+    host = message.get("local") or message.get("address")
+    return InterfaceAddress(_packed(host), int(message["prefixlen"]))
 
 
 def _destination(route: _Message) -> Prefix:
