@@ -19,18 +19,6 @@ RULED = [module for module in MODULES if module.parent.name in ("engine", "wire"
 UNMIRRORED = {
     "wgpy/engine/common.py",
     "wgpy/engine/constants.py",
-    "wgpy/engine/cookie.py",
-    "wgpy/engine/device.py",
-    "wgpy/engine/handshake.py",
-    "wgpy/engine/indices.py",
-    "wgpy/engine/intake.py",
-    "wgpy/engine/mtu.py",
-    "wgpy/engine/noise.py",
-    "wgpy/engine/peer.py",
-    "wgpy/engine/reception.py",
-    "wgpy/engine/roster.py",
-    "wgpy/engine/session.py",
-    "wgpy/engine/timers.py",
 }
 
 HISTORY = (

@@ -24,7 +24,7 @@ from wgpy.model import Endpoint, PeerChange
 ELSEWHERE = Endpoint(v4("203.0.113.7"), 4242)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     link=st.builds(

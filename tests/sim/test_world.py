@@ -2,7 +2,7 @@ import pytest
 
 from tests.sim.nat import Nat
 from tests.sim.tunnel import DATA, EPOCH, INITIATION, PORT, Node, Tunnel, v4
-from tests.sim.world import Link, World
+from tests.sim.world import Link, Sent, World
 from wgpy.model import Burst, Deadline, Endpoint, TunBurst
 
 HERE, THERE = Endpoint(v4("192.0.2.1"), 1), Endpoint(v4("192.0.2.2"), 2)
@@ -60,6 +60,20 @@ def history(seed: int):
 def test_the_same_seed_gives_the_same_history():
     assert history(3) == history(3)
     assert history(3) != history(4)
+
+
+def test_many_peers_of_one_node_act_in_an_order_of_their_own():
+    def star() -> list[Sent]:
+        world = World(7)
+        middle = Node(world, "middle", "10.0.0.1", "192.0.2.1")
+        middle.set_up()
+        for n in range(2, 12):
+            other = Node(world, f"{n}", f"10.0.0.{n}", f"192.0.2.{n}")
+            middle.meet(other, endpoint=other.host.endpoint, keepalive=1)
+        world.run_for(30.0)
+        return world.trace
+
+    assert star() == star()
 
 
 def test_a_burst_arrives_as_its_segments_after_the_latency():

@@ -69,7 +69,7 @@ class Device:
         """Take what came from the network."""
         if not self._common.up:
             return
-        touched: set[Peer] = set()
+        touched: dict[Peer, None] = {}
         run: list[tuple[int, Buffer]] = []
         run_receiver, run_burst = -1, None
         for burst in bursts:
@@ -118,7 +118,7 @@ class Device:
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that is due at `now`; the next one is later than `now`."""
-        touched = set(self._deadlines.pop_due(now))
+        touched = dict.fromkeys(self._deadlines.pop_due(now))
         for peer in touched:
             peer.handle_deadline(now)
         self._reception.work_off(touched, now)
@@ -245,7 +245,7 @@ class Device:
         receiver: int,
         run: Sequence[tuple[int, Buffer]],
         burst: Burst | None,
-        touched: set[Peer],
+        touched: dict[Peer, None],
         now: float,
     ) -> None:
         if burst is None:
@@ -254,7 +254,7 @@ class Device:
         if peer is None or session is None:
             self._drop(Drop.UNKNOWN_INDEX, len(run))
             return
-        touched.add(peer)
+        touched[peer] = None
         path = Path(burst.remote, burst.local)
         received = 0
         for plaintext in peer.receive_data(session, run, path, now):
@@ -281,14 +281,14 @@ class Device:
             self._out.events.append(InnerReceived(peer.public_key, payload))
 
     def _receive_other(
-        self, payload: Buffer, burst: Burst, touched: set[Peer], now: float
+        self, payload: Buffer, burst: Burst, touched: dict[Peer, None], now: float
     ) -> None:
         kind = messages.type_untrusted(payload)
         try:
             if kind in messages.HANDSHAKE_SIZES:
                 self._reception.admit_untrusted(payload, kind, burst, now)
             elif kind == messages.TYPE_COOKIE_REPLY:
-                touched.add(self._receive_cookie(payload, now))
+                touched[self._receive_cookie(payload, now)] = None
             elif self._embedded and messages.is_foreign(payload):
                 self._receive_foreign(payload, burst)
             else:

@@ -127,8 +127,7 @@ class Handshake:
     ) -> tuple[Response, TransportKeys]:
         """Answer an accepted initiation: return the message without its MACs, and the keys.
 
-        Raises:
-            Rejected: the ephemeral key of the initiation has a low order.
+        It cannot fail: with a key of low order the initiation would not have opened.
         """
         noise = opened.noise
         noise.set_ephemeral(EphemeralKey(entropy))

@@ -178,9 +178,8 @@ class _Backend:
             "keypair": _Keys,
         }
 
-    @staticmethod
-    def hmac(key: bytes, data: bytes, algorithm: None) -> bytes:  # noqa: ARG004
-        return crypto.hmac_hash(key, data)
+    # The library binds it and hands it to `hkdf`, which needs it not.
+    hmac = staticmethod(crypto.hmac_hash)
 
     @staticmethod
     def hkdf(key: bytes, material: bytes, count: int, hmac_hash_fn: object) -> list[bytes]:  # noqa: ARG004

@@ -156,20 +156,16 @@ class Peer:
         """Answer a decrypted initiation of this peer.
 
         Raises:
-            Rejected: it is old, too soon after the last, or its ephemeral key is bad.
+            Rejected: it is old or too soon after the last.
         """
         self._handshake.accept(opened, now)
         if not self._wins_tie():
             self._clear_handshake()
         self._move(path)
         index = self._common.indices.add((self, None))
-        try:
-            response, keys = self._handshake.create_response(
-                opened, index, self._common.entropy(KEY_SIZE), self.preshared_key
-            )
-        except Rejected:
-            self._common.indices.drop(index)
-            raise
+        response, keys = self._handshake.create_response(
+            opened, index, self._common.entropy(KEY_SIZE), self.preshared_key
+        )
         self._handshake_sent_at = now
         self._begin_session(keys, index, now, initiator=False)
         self._send_handshake(response.encode(), now)

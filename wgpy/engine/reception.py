@@ -36,6 +36,9 @@ class Reception:
         static = self._common.static
         self._intake = Intake(static.public, self._common.entropy) if static else None
         self.backlog = None
+        if self._loaded:
+            self._loaded = False
+            self._common.out.events.append(LoadChanged(under_load=False))
 
     def admit_untrusted(self, payload: Buffer, kind: int, burst: Burst, now: float) -> None:
         """Let an initiation or response wait, or answer it with a cookie.
@@ -54,7 +57,7 @@ class Reception:
             self._common.out.bursts.append(answer)
         self._report_load(self._intake, now)
 
-    def work_off(self, touched: set[Peer], now: float) -> None:
+    def work_off(self, touched: dict[Peer, None], now: float) -> None:
         """Take the messages whose turn it is; add the peers that they moved to `touched`."""
         self.backlog = None
         if self._intake is None:
@@ -63,7 +66,7 @@ class Reception:
             self._turn_at = now + constants.BACKLOG_DELAY
             for waiting in self._intake.take():
                 try:
-                    touched.add(self._receive_handshake(waiting, now))
+                    touched[self._receive_handshake(waiting, now)] = None
                 except Rejected as rejected:
                     self._common.out.drops[rejected.drop] += 1
         self._report_load(self._intake, now)

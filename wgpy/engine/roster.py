@@ -31,9 +31,12 @@ class Roster:
         if len(present | {peer.public_key for peer in change.peers}) > constants.MAX_PEERS:
             raise ConfigError(f"a device has at most {constants.MAX_PEERS} peers")
 
-    def apply(self, change: DeviceChange, now: float) -> set[Peer]:
-        """Apply a checked change; return all peers whose deadlines may have moved."""
-        touched: set[Peer] = set()
+    def apply(self, change: DeviceChange, now: float) -> dict[Peer, None]:
+        """Apply a checked change; return all peers whose deadlines may have moved.
+
+        In the order met; the dict is used as an ordered set.
+        """
+        touched: dict[Peer, None] = {}
         if change.private_key is not None:
             touched |= self._set_identity(change.private_key)
         if change.replace_peers:
@@ -59,28 +62,28 @@ class Roster:
             for peer in self.peers.values()
         )
 
-    def _set_identity(self, secret: Secret) -> set[Peer]:
+    def _set_identity(self, secret: Secret) -> dict[Peer, None]:
         static = None if secret.is_zero else StaticKey(secret)
         old = self._common.static
         if (old and old.public) == (static and static.public):
-            return set()
+            return {}
         self._common.static = static
-        touched = self._remove(static.public) if static else set()
+        touched = self._remove(static.public) if static else {}
         for public_key, peer in self.peers.items():
             if static is not None:
                 static.remember(public_key)
             peer.identity_changed()
-            touched.add(peer)
+            touched[peer] = None
         return touched
 
-    def _apply_to_peer(self, change: PeerChange, now: float) -> set[Peer]:
+    def _apply_to_peer(self, change: PeerChange, now: float) -> dict[Peer, None]:
         static = self._common.static
         if change.remove:
             return self._remove(change.public_key)
         peer = self.peers.get(change.public_key)
         if peer is None:
             if change.update_only or (static and static.public == change.public_key):
-                return set()
+                return {}
             peer = self.peers[change.public_key] = Peer(change.public_key, self._common)
             if static is not None:
                 static.remember(change.public_key)
@@ -93,7 +96,7 @@ class Roster:
             peer.set_persistent_keepalive(change.persistent_keepalive, now)
         if self._common.up:
             peer.flush(now)
-        return {peer}
+        return {peer: None}
 
     def _change_allowed_ips(self, peer: Peer, change: PeerChange) -> None:
         if change.replace_allowed_ips:
@@ -104,12 +107,12 @@ class Roster:
             else:
                 self.routes.insert(prefix, peer)
 
-    def _remove(self, public_key: PublicKey) -> set[Peer]:
+    def _remove(self, public_key: PublicKey) -> dict[Peer, None]:
         peer = self.peers.pop(public_key, None)
         if peer is None:
-            return set()
+            return {}
         self.routes.remove_owner(peer)
         peer.went_down("the peer was removed")
         if self._common.static is not None:
             self._common.static.forget(public_key)
-        return {peer}
+        return {peer: None}
