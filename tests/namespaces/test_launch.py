@@ -1,5 +1,6 @@
 """The launch contract: arguments, environment, privileges, and what is said when it fails."""
 
+import json
 import re
 from pathlib import Path
 
@@ -81,6 +82,21 @@ def test_interface_and_socket_can_be_handed_down(lab):
     assert f" {name}: " in lab.ip(ns, "-o", "link", "show")
     child.stop()
     wait_gone(lab, ns, name)
+
+
+def test_in_the_background_it_logs_where_its_starter_did_if_asked_to(lab):
+    ns, name = lab.ns(), lab.ifname()
+    log = lab.directory / "log"
+    script = f"exec {' '.join(PYTHON)} {name} >{log} 2>&1"
+    lab.run(ns, "sh", "-c", script, env={"LOG_LEVEL": "info", "WGPY_LOG_FORMAT": "json"})
+    lab.wg("set", name, "listen-port", 7)
+    squatter = lab.spawn(ns, "ncat", "-u", "-l", 7)
+    wait_until(lambda: lab.run(ns, "ss", "-Hlun").stdout, 3, "the port to be taken")
+    lab.ip(ns, "link", "set", name, "up")
+    line = json.loads(wait_until(log.read_text, 5, "a line"))
+    assert line["interface"] == name
+    assert "port 7 cannot be bound" in line["message"]
+    squatter.stop()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from tests.namespaces.nodes import (
 from wgpy.io import clock
 
 pytestmark = MARKS
+# What an interface in another namespace is heard with.
+LACKING = ("setpriv", "--bounding-set=-net_broadcast", "--inh-caps=-net_broadcast", "--")
 
 
 def udp_ports(lab: Lab, ns: str) -> set[int]:
@@ -135,6 +137,28 @@ def test_a_killed_node_is_started_again_at_once(lab):
     assert one.ping(TWO_V4) == 1
 
 
+def test_three_nodes_of_one_namespace_reach_each_other(lab):
+    ns = lab.ns()
+    nodes = [start(lab, ns, port=port) for port in (1, 2, 3)]
+    for number, node in enumerate(nodes, 1):
+        for other, peer in enumerate(nodes, 1):
+            if peer is not node:
+                node.set(
+                    *("peer", peer.public, "allowed-ips", f"192.168.241.{other}/32"),
+                    *("endpoint", f"127.0.0.1:{other}"),
+                )
+        node.move(lab.ns())
+        node.up(f"192.168.241.{number}/24")
+    for node in nodes:
+        for other, peer in enumerate(nodes, 1):
+            if peer is not node:
+                assert node.ping(f"192.168.241.{other}") == 1
+    # One goes, the others do not notice.
+    nodes[0].child.signal(signal.SIGKILL)
+    nodes[0].child.wait(3)
+    assert nodes[1].ping("192.168.241.3", 3) == 3
+
+
 def test_a_node_is_replaced_ten_times_back_to_back(lab):
     ns, name = lab.ns(), lab.ifname()
     pids = [background(lab, ns, name)]
@@ -207,6 +231,20 @@ def test_a_renamed_interface_serves_on(lab):
     assert one.child.wait(3) == 0
 
 
+def test_an_interface_is_followed_from_namespace_to_namespace_and_home(lab):
+    one, two = tunnel(lab)
+    for ns in (lab.ns(), lab.ns(), outside(one), lab.ns()):
+        one.move(ns)
+        wait_until(lambda: ONE_PORT not in udp_ports(lab, outside(one)), 3, "port closed")
+        one.up(f"{ONE_V4}/24", f"{ONE_V6}/112")
+        assert one.ping(TWO_V4) == 1
+        assert two.ping(ONE_V6) == 1
+        one.mtu(1400)
+        assert one.ping(TWO_V4, size=1372) == 1
+    lab.ip(one.ns, "link", "del", one.name)
+    assert one.child.wait(3) == 0
+
+
 def test_a_port_that_is_taken_when_the_interface_goes_up_is_tried_again(lab):
     ns = lab.ns()
     node = start(lab, ns, port=ONE_PORT)
@@ -235,8 +273,9 @@ def test_an_idle_node_sleeps():
             node.up("192.168.241.1/24")
             bound = partial(udp_ports, lab, outside(node))
             wait_until(bound, 5, "the port to be bound")
+        at_home = start(lab, lab.ns(), prefix=LACKING)
         pause(0.5)
-        pids = [node.child.pid for node in (one, two)]
+        pids = [node.child.pid for node in (one, two, at_home)]
         before = [wakeups(pid) for pid in pids]
         pause(3)
         assert [wakeups(pid) for pid in pids] == before
@@ -245,8 +284,7 @@ def test_an_idle_node_sleeps():
 
 def test_without_broadcasts_of_other_namespaces_the_interface_is_looked_at(lab):
     ns = lab.ns()
-    lacking = ("setpriv", "--bounding-set=-net_broadcast", "--inh-caps=-net_broadcast", "--")
-    node = start(lab, ns, port=ONE_PORT, prefix=lacking)
+    node = start(lab, ns, port=ONE_PORT, prefix=LACKING)
     node.move(lab.ns())
     node.up(f"{ONE_V4}/24", f"{ONE_V6}/112")
     wait_until(lambda: udp_ports(lab, ns) == {ONE_PORT}, 5, "the port to be bound")

@@ -187,6 +187,64 @@ def test_a_better_route_by_another_interface_is_taken(lab):
     assert two.endpoint(one) == f"10.0.0.3:{ONE_PORT}"
 
 
+def test_a_pulled_cable_that_is_put_back_carries_the_same_session(lab):
+    one, two = cabled(lab)
+    inside, (cable,) = outside(one), cables(lab, outside(one))
+    assert one.ping(TWO_V4) == 1
+    shaken_at = one.handshake_at(two), one.transfer(two)[0]
+    lab.ip(inside, "link", "set", cable, "down")
+    assert one.ping(TWO_V4, 3) == 0
+    lab.ip(inside, "link", "set", cable, "up")
+    wait_until(lambda: one.ping(TWO_V4) == 1, 5, "a ping by the cable")
+    assert two.ping(ONE_V4) == 1
+    assert one.handshake_at(two) == shaken_at[0]
+
+
+@pytest.mark.parametrize("host", ["10.0.0.2", "[fd00:aa::2]"])
+def test_datagrams_that_are_too_big_for_the_cable_arrive_in_pieces(lab, host):
+    one, two = cabled(lab)
+    for node in (one, two):
+        (cable,) = cables(lab, outside(node))
+        lab.ip(outside(node), "link", "set", cable, "mtu", 1280)
+    one.set("peer", two.public, "endpoint", f"{host}:{TWO_PORT}")
+    assert one.ping(TWO_V4) == 1
+    for size in (1180, 1240, 1300, 1392):
+        assert lab.ping(one.ns, TWO_V4, 3, options=("-s", size, "-M", "do")) == 3
+        assert lab.ping(two.ns, ONE_V4, 3, options=("-s", size, "-M", "do")) == 3
+
+
+def test_a_peer_on_the_link_is_reached_by_its_link_local_address(lab):
+    one, two = cabled(lab)
+    ends = [(outside(node), *cables(lab, outside(node))) for node in (one, two)]
+    for number, (ns, cable) in enumerate(ends, 1):
+        lab.ip(ns, "address", "add", f"fe80::{number}/64", "dev", cable, "nodad")
+    ns, cable = ends[0]
+    remote = f"[fe80::2%{cable}]:{TWO_PORT}"
+    # Interfaces are known by name only where they are.
+    lab.wg("set", one.name, "peer", two.public, "endpoint", remote, ns=ns)
+    assert lab.wg("show", one.name, "endpoints", ns=ns).split()[1] == remote
+    assert one.ping(TWO_V4) == 1
+    assert two.ping(ONE_V6) == 1
+    assert two.endpoint(one).startswith("[fe80::")
+
+
+def test_a_host_without_ipv6_has_ipv4(lab):
+    ends = lab.ns(), lab.ns()
+    for ns in ends:
+        for which in ("all", "default"):
+            lab.sysctl(ns, f"net.ipv6.conf.{which}.disable_ipv6", 1)
+    lab.veth(*ends, ("10.0.0.1/24",), ("10.0.0.2/24",))
+    one, two = (start(lab, ns, port=port) for ns, port in zip(ends, PORTS, strict=True))
+    introduce(one, two, "10.0.0.1", "10.0.0.2")
+    one.up(f"{ONE_V4}/24")
+    two.up(f"{TWO_V4}/24")
+    assert one.ping(TWO_V4) == 1
+    # An endpoint nobody can reach from here is no reason to fail.
+    one.set("peer", two.public, "endpoint", f"[fd00::2]:{TWO_PORT}")
+    assert one.ping(TWO_V4) == 0
+    assert two.ping(ONE_V4) == 1
+
+
 def cables(lab: Lab, ns: str) -> list[str]:
     """Return the names of the cables' ends in a namespace."""
     lines = lab.ip(ns, "-o", "link", "show", "type", "veth").splitlines()

@@ -334,9 +334,9 @@ class UapiServer:
     async def _answer_set(self, lines: Sequence[str]) -> int:
         try:
             if len(lines) > MAX_LINES_IN_LOOP:
-                change = await asyncio.to_thread(parse_set, lines)
+                change = await asyncio.to_thread(parse_set, lines, socket.if_nametoindex)
             else:
-                change = parse_set(lines)
+                change = parse_set(lines, socket.if_nametoindex)
             applying = self._apply_change(change)
             if applying is not None:
                 await applying

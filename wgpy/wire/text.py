@@ -7,6 +7,7 @@ import ipaddress
 import struct
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Callable
 
 from wgpy.errors import ConfigError
 from wgpy.model import KEY_SIZE, Endpoint, InterfaceAddress, Prefix
@@ -174,10 +175,12 @@ def split_host_port(text: str) -> tuple[str, int]:
     return host, parse_port(port)
 
 
-def parse_endpoint(text: str) -> Endpoint:
+def parse_endpoint(text: str, number_of: Callable[[str], int] | None = None) -> Endpoint:
     """Return a numeric endpoint: `1.2.3.4:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820`.
 
-    IPv4-mapped IPv6 becomes IPv4.
+    IPv4-mapped IPv6 becomes IPv4. `number_of` tells the number of an interface by its name, as
+    in `[fe80::1%eth0]:51820`; without it, or if it raises OSError or ValueError, names are
+    refused.
 
     Raises:
         ConfigError: no numeric endpoint, or port 0.
@@ -188,12 +191,18 @@ def parse_endpoint(text: str) -> Endpoint:
     if percent and len(packed) * 8 == _V4_BITS:
         raise ConfigError(f"{shorten(text)}: an IPv4 address has no zone")
     try:
-        scope = parse_number(zone, _MAX_SCOPE) if percent else 0
-    except ConfigError:
+        scope = _parse_zone(zone, number_of) if percent else 0
+    except (ConfigError, OSError, ValueError):
         raise ConfigError(f"{shorten(text)}: the zone is the number of an interface") from None
     if port == 0:
         raise ConfigError(f"{shorten(text)}: port 0 cannot be sent to")
     return Endpoint(packed, port, scope)
+
+
+def _parse_zone(zone: str, number_of: Callable[[str], int] | None) -> int:
+    if number_of is None or zone.isdigit():
+        return parse_number(zone, _MAX_SCOPE)
+    return number_of(zone)
 
 
 def unmap(address: bytes) -> bytes:

@@ -154,5 +154,22 @@ def test_what_is_no_endpoint_is_refused(words, why):
         text.parse_endpoint(words)
 
 
+def number_of(name: str) -> int:
+    if "\0" in name:
+        raise ValueError("embedded null character")
+    if name != "eth0":
+        raise OSError("no interface with this name")
+    return 7
+
+
+def test_the_zone_is_a_name_where_names_are_known():
+    host = bytes.fromhex("fe80" + "0" * 27 + "1")
+    assert text.parse_endpoint("[fe80::1%eth0]:5", number_of) == Endpoint(host, 5, 7)
+    assert text.parse_endpoint("[fe80::1%2]:5", number_of) == Endpoint(host, 5, 2)
+    for zone in ("eth1", "", "\0", "4294967296"):
+        with pytest.raises(ConfigError, match="number of an interface"):
+            text.parse_endpoint(f"[fe80::1%{zone}]:5", number_of)
+
+
 def test_a_name_is_a_host():
     assert text.split_host_port("vpn.example.org:51820") == ("vpn.example.org", 51820)
