@@ -33,7 +33,8 @@ HANDSHAKE_TOS: Final = 0x88
 # shorter in the same proportion, so that a full one is worked off in a third of a second.
 MAX_QUEUED_HANDSHAKES: Final = 512
 UNDER_LOAD_QUEUE: Final = 64
+# At most so many handshakes in so many seconds: the rest of the time is for data.
 HANDSHAKES_PER_WAKE: Final = 4
-BACKLOG_DELAY: Final = 0.001
+BACKLOG_DELAY: Final = 0.005
 MAX_RATELIMIT_ENTRIES: Final = 16384
 MAX_FOREIGN: Final = 256

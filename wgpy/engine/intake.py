@@ -2,8 +2,8 @@
 
 A handshake costs a hundred times what a data packet costs, and anybody who knows our public
 key can ask for one. So: a message without a valid mac1 never waits; of those that wait a few
-are taken at a time, between data; and when many wait, senders must prove their address with a
-cookie, and each address gets a limited number a second.
+are taken in a turn, between data, and turns have a rate; and when many wait, senders must prove
+their address with a cookie, and each address gets a limited number a second.
 
 Deviation: the kernel decides when it takes a message from its queue, here it is decided on
 arrival; so a flood fills the queue only as far as the threshold of being under load.
@@ -36,14 +36,24 @@ class Intake:
         self._limiter = RateLimiter()
         self._queue: deque[Waiting] = deque()
         self._loaded_until = float("-inf")
+        self._demanded = 0
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def is_under_load(self, now: float) -> bool:
-        """Tell whether a cookie is demanded; it is for a second after the queue was long."""
-        if len(self._queue) >= constants.UNDER_LOAD_QUEUE:
+        """Tell whether a cookie is demanded: for a second after the queue was long.
+
+        And for another if in the last one as many were sent away as make it long.
+        """
+        since_end = now - self._loaded_until
+        goes_on = (
+            0 <= since_end < constants.UNDER_LOAD_HYSTERESIS
+            and self._demanded >= constants.UNDER_LOAD_QUEUE
+        )
+        if goes_on or len(self._queue) >= constants.UNDER_LOAD_QUEUE:
             self._loaded_until = now + constants.UNDER_LOAD_HYSTERESIS
+            self._demanded = 0
         return now < self._loaded_until
 
     def admit_untrusted(
@@ -58,6 +68,7 @@ class Intake:
             raise Rejected(Drop.BAD_MAC1)
         if self.is_under_load(now):
             if not self._checker.mac2_matches(message, remote, now):
+                self._demanded += 1
                 return self._checker.reply(message, remote, now)
             if not self._limiter.allow(remote.host, now):
                 raise Rejected(Drop.RATE_LIMITED)

@@ -31,6 +31,7 @@ class Reception:
         self._peers = peers
         self._intake: Intake | None = None
         self._loaded = False
+        self._turn_at = float("-inf")
 
     def __len__(self) -> int:
         """Return how many messages wait."""
@@ -64,14 +65,16 @@ class Reception:
         self.backlog = None
         if self._intake is None:
             return
-        for waiting in self._intake.take():
-            try:
-                touched.add(self._receive_handshake(waiting, now))
-            except Rejected as rejected:
-                self._common.out.drops[rejected.drop] += 1
+        if now >= self._turn_at and len(self._intake):
+            self._turn_at = now + constants.BACKLOG_DELAY
+            for waiting in self._intake.take():
+                try:
+                    touched.add(self._receive_handshake(waiting, now))
+                except Rejected as rejected:
+                    self._common.out.drops[rejected.drop] += 1
         self._report_load(self._intake, now)
         if len(self._intake):
-            self.backlog = Deadline(now + constants.BACKLOG_DELAY, "handshakes are waiting")
+            self.backlog = Deadline(self._turn_at, "handshakes are waiting")
         elif self._loaded:
             end = now + constants.UNDER_LOAD_HYSTERESIS
             self.backlog = Deadline(end, "see whether the load is over")

@@ -23,7 +23,7 @@ RECEIVE_LIMIT: Final = 64
 # Datagrams kept for a socket whose buffer is full; beyond it the oldest go.
 BACKLOG_LIMIT: Final = 1024
 # Addresses and control messages remembered in parsed form; a full table is emptied.
-CACHE_LIMIT: Final = 4096
+CACHE_LIMIT: Final = 2048
 
 _DATAGRAM_SIZE: Final = 65535
 _CONTROL_SIZE: Final = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(4)
