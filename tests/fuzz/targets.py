@@ -53,6 +53,8 @@ def fuzz_ip(data: bytes) -> None:
         if destination is not None:
             assert len(destination) in (4, 16)
             assert ip.ecn_to_outer(packet) in (0, 1, 2)
+            carried = ip.udp_payload(packet)
+            assert carried is None or len(carried) <= len(packet) - len(destination) * 2
         found = _rejected(ip.source_and_size_untrusted, packet, Drop.BAD_INNER)
         if found is None:
             continue
