@@ -219,3 +219,12 @@ def test_timers_act_each_in_its_way(tunnel):
 def test_of_too_many_that_wait_the_oldest_go(tunnel, peer):
     peer.send([bytes([n]) for n in range(130)], 0, 0, 0.0)
     assert tunnel.alice.drops() == {"too many packets waiting for a handshake": 2}
+
+
+def test_a_peer_knows_the_indices_that_it_sends_with(tunnel, peer):
+    assert not peer.sends_with(0)
+    tunnel.exchange()
+    (data,) = [s.payload for s in tunnel.world.trace if s.kind == DATA and s.at == 0.02]
+    receiver = data_fields_untrusted(data)[1]
+    assert peer.sends_with(receiver)
+    assert not peer.sends_with(receiver ^ 1)
