@@ -21,6 +21,7 @@ from wgpy.io import clock
 from wgpy.io.inotify import FileWatch
 from wgpy.io.uapi_client import DIRECTORY, connect, socket_path
 from wgpy.model import DeviceChange, DeviceStatus
+from wgpy.wire.text import shorten
 from wgpy.wire.uapi import (
     BadRequest,
     GetRequest,
@@ -334,9 +335,9 @@ class UapiServer:
     async def _answer_set(self, lines: Sequence[str]) -> int:
         try:
             if len(lines) > MAX_LINES_IN_LOOP:
-                change = await asyncio.to_thread(parse_set, lines)
+                change = await asyncio.to_thread(parse_set, lines, _interface_index)
             else:
-                change = parse_set(lines)
+                change = parse_set(lines, _interface_index)
             applying = self._apply_change(change)
             if applying is not None:
                 await applying
@@ -347,3 +348,15 @@ class UapiServer:
     def _refuse(self, operation: str, error: ConfigError | OSError) -> int:
         self._note(f"UAPI: {operation} refused: {error}")
         return error.errno or EIO
+
+
+def _interface_index(name: str) -> int:
+    """Return the index of an interface of this namespace.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        raise ConfigError(f"there is no interface {shorten(name)}") from None

@@ -7,6 +7,7 @@ import ipaddress
 import struct
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Callable
 
 from wgpy.errors import ConfigError
 from wgpy.model import KEY_SIZE, Endpoint, InterfaceAddress, Prefix
@@ -174,10 +175,11 @@ def split_host_port(text: str) -> tuple[str, int]:
     return host, parse_port(port)
 
 
-def parse_endpoint(text: str) -> Endpoint:
+def parse_endpoint(text: str, interface_index: Callable[[str], int] | None = None) -> Endpoint:
     """Return a numeric endpoint: `1.2.3.4:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820`.
 
-    IPv4-mapped IPv6 becomes IPv4.
+    IPv4-mapped IPv6 becomes IPv4. With `interface_index` the zone may be a name as well: it
+    returns the index of an interface or raises ConfigError.
 
     Raises:
         ConfigError: no numeric endpoint, or port 0.
@@ -187,12 +189,14 @@ def parse_endpoint(text: str) -> Endpoint:
     packed = unmap(parse_address(host))
     if percent and len(packed) * 8 == _V4_BITS:
         raise ConfigError(f"{shorten(text)}: an IPv4 address has no zone")
+    if port == 0:
+        raise ConfigError(f"{shorten(text)}: port 0 cannot be sent to")
+    if percent and zone and not zone.isdigit() and interface_index is not None:
+        return Endpoint(packed, port, interface_index(zone))
     try:
         scope = parse_number(zone, _MAX_SCOPE) if percent else 0
     except ConfigError:
         raise ConfigError(f"{shorten(text)}: the zone is the number of an interface") from None
-    if port == 0:
-        raise ConfigError(f"{shorten(text)}: port 0 cannot be sent to")
     return Endpoint(packed, port, scope)
 
 

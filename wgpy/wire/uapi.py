@@ -6,7 +6,7 @@ of `set` go out negative, as wireguard-go sends them and `wg set` wants them; th
 positive, since `wg show` takes digits only.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from errno import EINVAL, EPROTO
@@ -195,11 +195,14 @@ class _DeviceDraft:
         )
 
 
-def parse_set(lines: Iterable[str]) -> DeviceChange:
+def parse_set(
+    lines: Iterable[str], interface_index: Callable[[str], int] | None = None
+) -> DeviceChange:
     """Return the change that the lines of a SetRequest ask for; all of it or an error.
 
     A key given again replaces its value. `replace_allowed_ips` forgets what its section added
-    before it. Properties of the device stand before the first peer.
+    before it. Properties of the device stand before the first peer. `interface_index` is that
+    of `parse_endpoint`: `wg` writes the zone of a link-local endpoint as a name.
 
     Raises:
         UapiError: EPROTO for a line without `=`, EINVAL for any other fault. The message names
@@ -214,7 +217,7 @@ def parse_set(lines: Iterable[str]) -> DeviceChange:
             if key == "public_key":
                 draft.peers.append(_PeerDraft(PublicKey(parse_hex_key(value))))
             elif draft.peers:
-                _read_peer_line(draft.peers[-1], key, value)
+                _read_peer_line(draft.peers[-1], key, value, interface_index)
             else:
                 _read_device_line(draft, key, value)
         except ConfigError as error:
@@ -236,7 +239,9 @@ def _read_device_line(draft: _DeviceDraft, key: str, value: str) -> None:
             raise ConfigError("no property of a device")
 
 
-def _read_peer_line(draft: _PeerDraft, key: str, value: str) -> None:
+def _read_peer_line(
+    draft: _PeerDraft, key: str, value: str, interface_index: Callable[[str], int] | None
+) -> None:
     match key:
         case "allowed_ip":
             remove = value.startswith("-")
@@ -249,7 +254,7 @@ def _read_peer_line(draft: _PeerDraft, key: str, value: str) -> None:
         case "preshared_key":
             draft.preshared_key = Secret(parse_hex_key(value))
         case "endpoint":
-            draft.endpoint = parse_endpoint(value)
+            draft.endpoint = parse_endpoint(value, interface_index)
         case "persistent_keepalive_interval":
             draft.persistent_keepalive = parse_number(value, _MAX_U16)
         case "replace_allowed_ips":

@@ -154,5 +154,15 @@ def test_what_is_no_endpoint_is_refused(words, why):
         text.parse_endpoint(words)
 
 
+def test_the_zone_of_an_endpoint_may_be_a_name_where_names_are_known():
+    indices = {"lo": 1, "2b": 7}
+    packed = bytes.fromhex("fe80" + "0" * 27 + "1")
+    for zone, scope in (("lo", 1), ("2b", 7), ("3", 3)):
+        words = f"[fe80::1%{zone}]:5"
+        assert text.parse_endpoint(words, indices.__getitem__) == Endpoint(packed, 5, scope)
+    with pytest.raises(ConfigError, match="number of an interface"):
+        text.parse_endpoint("[fe80::1%]:5", indices.__getitem__)
+
+
 def test_a_name_is_a_host():
     assert text.split_host_port("vpn.example.org:51820") == ("vpn.example.org", 51820)
