@@ -1,6 +1,7 @@
 """One rig for each other implementation, shared by all tests with it."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -11,5 +12,5 @@ from tests.lab import Lab
 @pytest.fixture(scope="session", params=RIVALS)
 def rig(request: pytest.FixtureRequest, swept: None) -> Iterator[Rig]:
     """Our node and one of the others, started once and given new keys by each test."""
-    with Lab() as lab:
-        yield Rig(lab, request.param)
+    with Lab() as lab, closing(Rig(lab, request.param)) as made:
+        yield made

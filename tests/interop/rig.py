@@ -5,6 +5,7 @@ the first is always ours.
 """
 
 import re
+import shlex
 import signal
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self
@@ -77,6 +78,10 @@ class Side(Protocol):
         """Run `ip` where the interface is."""
         ...
 
+    def shell(self, script: str) -> str:
+        """Run a script where the interface is and return what it prints."""
+        ...
+
     def restart(self) -> None:
         """Begin anew with a bare interface that is up."""
         ...
@@ -118,6 +123,9 @@ class Program:
     def ip(self, *words: object) -> None:
         self.lab.ip(self.ns, *words)
 
+    def shell(self, script: str) -> str:
+        return self.lab.run(self.ns, "sh", "-c", script).stdout
+
 
 class Kernel:
     """The kernel's node in its machine."""
@@ -134,13 +142,16 @@ class Kernel:
 
     def wg(self, *words: str, stdin: str | None = None) -> str:
         self.vm.write("/tmp/stdin", stdin or "")
-        return self.vm.run(f"wg {' '.join(words)} </tmp/stdin")
+        return self.vm.run(f"{shlex.join(('wg', *words))} </tmp/stdin")
 
     def ping(self, ip: str, count: int = 3, *, options: Sequence[object] = ()) -> int:
         return self.vm.ping(ip, count, options=" ".join(map(str, ("-i", 0.1, *options))))
 
     def ip(self, *words: object) -> None:
         self.vm.run(f"ip {' '.join(map(str, words))}")
+
+    def shell(self, script: str) -> str:
+        return self.vm.run(script)
 
 
 class Rig:
@@ -150,10 +161,11 @@ class Rig:
         self.lab, self.rival = lab, rival
         self.ns = lab.ns()
         self.their_ns: str | None = None
+        self.vm: KernelVm | None = None
         self.theirs: Side
         if rival == KERNEL:
             kernel_vm.require()
-            vm = KernelVm.wired(
+            self.vm = vm = KernelVm.wired(
                 lab,
                 self.ns,
                 OUR_ENDS.outer_addresses,
@@ -177,6 +189,11 @@ class Rig:
         self.family = 0
         for address in (THEIR_ENDS.outer4, THEIR_ENDS.outer6):
             lab.wait_ping(self.ns, address)
+
+    def close(self) -> None:
+        """Switch the machine off, if there is one; the lab ends the rest."""
+        if self.vm is not None:
+            self.vm.close()
 
     def introduce(
         self, initiator: Side | None = None, family: int = 4, psk: str | None = None
@@ -242,7 +259,7 @@ class Rig:
 
 
 class Pinging:
-    """Pings twenty a second while the context lasts; `sent` and `lost` then."""
+    """Pings, twenty a second, while the context lasts; afterwards `sent` and `lost`."""
 
     def __init__(self, lab: Lab, ns: str, ip: str) -> None:
         self.child = lab.spawn(ns, "ping", "-n", "-q", "-i", 0.05, "-W", 1, ip)

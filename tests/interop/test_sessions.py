@@ -96,7 +96,7 @@ def test_another_psk_gives_no_session(rig: Rig, we_begin):
 
 @pytest.mark.parametrize("we_begin", [True, False], ids=["initiator", "responder"])
 def test_a_stranger_hears_nothing(rig: Rig, we_begin):
-    """The responder expects another key than the initiator has: there is no answer."""
+    """The responder expects another public key than the initiator's."""
     first = rig.ours if we_begin else rig.theirs
     second = rig.other(first)
     rig.introduce(first)

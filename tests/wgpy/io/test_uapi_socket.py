@@ -237,6 +237,17 @@ def test_a_refusal_is_an_errno_negative_for_set_and_positive_for_get(serve, refu
     assert notes == [f"UAPI: set refused: {refusal}", f"UAPI: get refused: {refusal}"]
 
 
+def test_the_zone_of_an_endpoint_is_a_name_as_wg_writes_it(serve):
+    async def scenario(listener, device):
+        peer = b"set=1\npublic_key=" + b"ab" * 32 + b"\nendpoint=[fe80::1%%%b]:5\n\n"
+        answers = await ask(listener.path, peer % b"lo", peer % b"wgpytnone")
+        assert answers == SET_OK + b"errno=-22\n\n"
+        (change,) = device.changes
+        assert change.peers[0].endpoint.scope == socket.if_nametoindex("lo")
+
+    serve(scenario)
+
+
 def test_a_wrong_line_changes_nothing_and_the_connection_goes_on(serve):
     async def scenario(listener, device):
         wrong = b"set=1\nfwmark=1\nlisten_port=x\n\n"
