@@ -1,6 +1,7 @@
 """Nodes for tests on real networks: the program itself, configured by `wg`, moved by `ip`."""
 
 import itertools
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ PING_SIZE = 128
 INITIATION_SIZE, RESPONSE_SIZE, KEEPALIVE_SIZE = 148, 92, 32
 
 PORTS = (ONE_PORT, TWO_PORT)
+ROOT = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-m", "wgpy")
 
 _secrets = itertools.count()
@@ -64,7 +66,21 @@ class Node:
         self.ns = ns
 
     def up(self, *addresses: str) -> None:
+        """Give the interface addresses, set it up and wait until the node has seen that."""
         self.lab.address(self.ns, self.name, *addresses)
+        wait_until(self.ports, 10, f"{self.name} to bind its port")
+
+    def ports(self) -> frozenset[int]:
+        """Return the UDP ports that the process has bound."""
+        place = Path(f"/proc/{self.child.pid}")
+        mine = {os.readlink(fd) for fd in (place / "fd").iterdir() if fd.is_symlink()}
+        bound: list[int] = []
+        for table in ("udp", "udp6"):
+            for line in (place / "net" / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if f"socket:[{fields[9]}]" in mine:
+                    bound.append(int(fields[1].rpartition(":")[2], 16))
+        return frozenset(bound)
 
     def mtu(self, size: int) -> None:
         self.lab.ip(self.ns, "link", "set", self.name, "mtu", size)
@@ -115,7 +131,9 @@ def launch(
 ) -> Child:
     """Start the program in the foreground with all it can log, and do not wait for it."""
     words = (*prefix, *PYTHON, "-f", name)
-    return lab.spawn(ns, *words, env={"LOG_LEVEL": "verbose", **(env or {})})
+    # A lab with a place of its own for the sockets leaves the working directory.
+    always = {"LOG_LEVEL": "verbose", "PYTHONPATH": str(ROOT)}
+    return lab.spawn(ns, *words, env={**always, **(env or {})})
 
 
 def introduce(one: Node, two: Node, host_one: str | None, host_two: str | None) -> None:

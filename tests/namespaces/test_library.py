@@ -62,6 +62,11 @@ class Two:
             await asyncio.to_thread(self.lab.run, None, *words)
             addresses = f"{v4}/24", f"{v6}/112"
             await asyncio.to_thread(self.lab.address, ns, node.name, *addresses)
+        await asyncio.to_thread(wait_until, self.are_bound, 5, "ports to be bound")
+
+    def are_bound(self) -> bool:
+        """Tell whether both nodes have the sockets of both families."""
+        return len(self.lab.run(None, "ss", "-Hlun").stdout.splitlines()) == 4
 
     async def ping(self, ns: str, ip: str, count: int = 1) -> int:
         return await asyncio.to_thread(self.lab.ping, ns, ip, count)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -250,14 +249,10 @@ def test_a_port_that_is_taken_when_the_interface_goes_up_is_tried_again(lab):
     node = start(lab, ns, port=ONE_PORT)
     squatter = lab.spawn(ns, "ncat", "-u", "-l", ONE_PORT)
     wait_until(lambda: udp_ports(lab, ns) == {ONE_PORT}, 3, "the port to be taken")
-    node.up(f"{ONE_V4}/24")
+    lab.ip(ns, "link", "set", node.name, "up")
     node.child.wait_log("Address already in use.*trying again")
     squatter.stop()
-
-    def bound() -> bool:
-        return f":{ONE_PORT} " in lab.run(ns, "ss", "-Hlun").stdout
-
-    wait_until(bound, 8, "the port to be bound")
+    wait_until(node.ports, 8, "the port to be bound")
 
 
 # --- following without a privilege, and doing nothing ----------------------------------------
@@ -271,8 +266,6 @@ def test_an_idle_node_sleeps():
             node.move(lab.ns())
             lab.sysctl(node.ns, f"net.ipv6.conf.{node.name}.disable_ipv6", 1)
             node.up("192.168.241.1/24")
-            bound = partial(udp_ports, lab, outside(node))
-            wait_until(bound, 5, "the port to be bound")
         at_home = start(lab, lab.ns(), prefix=LACKING)
         pause(0.5)
         pids = [node.child.pid for node in (one, two, at_home)]

@@ -8,6 +8,7 @@ import pytest
 from tests.lab import Lab, wait_until
 from tests.namespaces.nodes import (
     MARKS,
+    ROOT,
     TWO_V4,
     TWO_V6,
     Node,
@@ -24,7 +25,6 @@ pytestmark = [
         reason="wg-quick starts no program where the kernel has WireGuard",
     ),
 ]
-ROOT = Path(__file__).parents[2]
 FAR_V4, FAR_V6 = "192.168.99.7", "abab::1111"
 
 
@@ -67,7 +67,12 @@ class Quick:
     def run(self, verb: str, *, check: bool = True) -> str:
         env = {"WG_QUICK_USERSPACE_IMPLEMENTATION": str(self.program)}
         done = self.lab.run(self.inside, "wg-quick", verb, self.file, env=env, check=check)
+        if verb == "up" and check:
+            wait_until(self.is_bound, 5, "the port to be bound")
         return done.stdout + done.stderr
+
+    def is_bound(self) -> bool:
+        return bool(self.lab.run(self.inside, "ss", "-Hlun").stdout)
 
     def ping(self, ip: str, count: int = 1) -> int:
         return self.lab.ping(self.inside, ip, count, flood=True)
