@@ -32,12 +32,15 @@ class Datagram(NamedTuple):
 
 
 class Capture:
-    """Everything an interface carries while the context lasts; read it afterwards."""
+    """What an interface carries while the context lasts; read it afterwards.
 
-    def __init__(self, lab: Lab, ns: str, interface: str) -> None:
+    `only` is a filter of tcpdump.
+    """
+
+    def __init__(self, lab: Lab, ns: str, interface: str, only: str = "ip or ip6") -> None:
         self.file = lab.directory / f"{next(_numbers)}.pcap"
         words = ("-i", interface, "-w", self.file, "-U", "-Z", "root", "--immediate-mode")
-        self.child = lab.spawn(ns, "tcpdump", "-n", *words, "ip or ip6")
+        self.child = lab.spawn(ns, "tcpdump", "-n", *words, only)
         self.packets: list[Packet] = []
 
     def __enter__(self) -> Self:

@@ -1,0 +1,60 @@
+"""While somebody floods a node with handshakes, cookies let the others still get a session."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.interop.capture import Capture
+from tests.interop.rig import KERNEL, OUR_ENDS, PORT, THEIR_ENDS, Rig, Side
+from tests.lab import wait_until
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.interop,
+    pytest.mark.slow,
+    pytest.mark.needs("wg", "ping", "tcpdump"),
+]
+
+INITIATION, RESPONSE, COOKIE = 1, 2, 3
+
+
+@contextmanager
+def flooded(rig: Rig, host: str, public_key: str) -> Iterator[None]:
+    """Flood a node from our namespace, where another port is somebody else."""
+    arguments = ("-m", "tests.interop.flooder", public_key, host, PORT)
+    flooder = rig.lab.python(rig.ns, *arguments)
+    flooder.wait_log("flooding")
+    try:
+        yield
+    finally:
+        flooder.stop()
+
+
+def goes_through(rig: Rig, first: Side, second: Side) -> None:
+    """Get a session from a flooded node: an initiation, a cookie, an initiation with it."""
+    between = f"udp and src port {PORT} and dst port {PORT}"
+    with Capture(rig.lab, rig.ns, rig.cable, between) as seen:
+        wait_until(lambda: first.ping(second.ends.inner4, 1), 20, "a session")
+    messages = [
+        (one.source == first.ends.outer4, one.payload[8], any(one.payload[-16:]))
+        for one in seen.packets
+    ]
+    assert (True, INITIATION, False) in messages
+    assert (False, COOKIE, True) in messages
+    assert messages.index((True, INITIATION, True)) < messages.index((False, RESPONSE, False))
+
+
+def test_our_cookies_are_understood(rig: Rig):
+    rig.introduce(rig.theirs)
+    with flooded(rig, OUR_ENDS.outer4, rig.our_keys[1]):
+        rig.ours.child.wait_log("under load")
+        goes_through(rig, rig.theirs, rig.ours)
+
+
+@pytest.mark.parametrize("rig", [KERNEL], indirect=True)
+def test_we_understand_the_cookies_of_the_kernel(rig: Rig):
+    """An emulated machine is slow enough to be flooded by a script."""
+    rig.introduce(rig.ours)
+    with flooded(rig, THEIR_ENDS.outer4, rig.their_keys[1]):
+        goes_through(rig, rig.ours, rig.theirs)
