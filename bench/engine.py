@@ -100,11 +100,10 @@ def devices() -> tuple[Device, Device]:
 
 
 def arrived(bursts: Sequence[Burst], sender: int) -> list[Burst]:
-    """Return what the other side gets of what the sender sends: datagrams one by one."""
+    """Return what the other side gets of what the sender sends."""
     return [
-        Burst(payload, len(payload), OUTER[sender], None, burst.tos)
+        Burst(list(burst.segments()), burst.segment_size, OUTER[sender], None, burst.tos)
         for burst in bursts
-        for payload in burst.segments()
     ]
 
 

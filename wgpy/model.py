@@ -115,10 +115,11 @@ class Burst(NamedTuple):
     """UDP payloads of one remote address, end to end: the unit of UDP I/O both ways.
 
     Every payload has `segment_size` bytes but the last, which may be shorter. One payload is a
-    burst of one; a GSO send or a GRO receive is a burst of many. An outgoing burst may hold a
-    list of payloads instead of one buffer, each one datagram. Valid until the next `receive` of
-    its port. `tos` is the whole byte (DSCP and ECN) of the outer IP header. `local` is where it
-    arrived or shall leave from; None leaves the choice to the kernel.
+    burst of one; a GSO send or a GRO receive is a burst of many. A burst may hold a list of
+    payloads instead of one buffer, each one datagram of at most `segment_size` bytes. Valid
+    until the next `receive` of its port. `tos` is the whole byte (DSCP and ECN) of the outer IP
+    header. `local` is where it arrived or shall leave from; None leaves the choice to the
+    kernel.
     """
 
     payload: Buffer | list[Buffer]

@@ -12,10 +12,8 @@ from wgpy.engine import constants
 from wgpy.engine.common import Common, Outbox
 from wgpy.engine.deadlines import Deadlines
 from wgpy.engine.indices import IndexTable
-from wgpy.engine.loops import is_loop
-from wgpy.engine.mtu import RouteMtus
+from wgpy.engine.outgoing import Outgoing
 from wgpy.engine.peer import Path, Peer
-from wgpy.engine.ratelimit import RateLimiter
 from wgpy.engine.reception import Reception
 from wgpy.engine.roster import Roster
 from wgpy.engine.session import PAPER_LIMITS, Limits
@@ -31,7 +29,7 @@ from wgpy.model import (
     PublicKey,
     TunBurst,
 )
-from wgpy.wire import icmp, ip, messages
+from wgpy.wire import ip, messages
 
 
 class Device:
@@ -59,8 +57,7 @@ class Device:
         self._roster = Roster(self._common)
         self._reception = Reception(self._common, self._roster.peers)
         self._deadlines: Deadlines[Peer] = Deadlines()
-        self._route_mtus = RouteMtus()
-        self._icmp_limit = RateLimiter()
+        self._outgoing = Outgoing(self._common, self._roster)
         self._embedded = embedded
 
     # --- the engine's verbs ---
@@ -90,31 +87,10 @@ class Device:
         """Take what the host wants sent."""
         if not self._common.up:
             return
-        runs: list[tuple[Peer, int, int, list[Buffer]]] = []
-        latest: dict[Peer, tuple[Peer, int, int, list[Buffer]]] = {}
-        for packet, *_ in packets:
-            try:
-                destination = ip.destination_untrusted(packet)
-            except Rejected as rejected:
-                self._drop(rejected.drop)
-                continue
-            peer = self._roster.routes.lookup(destination)
-            if peer is None or peer.path.endpoint is None:
-                self._refuse(packet, Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT, now)
-                continue
-            if destination == peer.path.endpoint.host and is_loop(packet, peer):
-                self._drop(Drop.LOOPED)
-                continue
-            tos = ip.ecn_to_outer(packet)
-            mtu = self._route_mtus.lookup(destination, self._common.mtu)
-            run = latest.get(peer)
-            if run is None or run[1] != tos or run[2] != mtu:
-                run = latest[peer] = (peer, tos, mtu, [])
-                runs.append(run)
-            run[3].append(packet)
-        for peer, tos, mtu, together in runs:
-            peer.send(together, tos, mtu, now)
-        self._rearm(latest)
+        runs = self._outgoing.runs(packets, now)
+        for run in runs:
+            run.peer.send(run.packets, run.tos, run.mtu, now)
+        self._rearm({run.peer for run in runs})
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that is due at `now`; the next one is later than `now`."""
@@ -206,7 +182,7 @@ class Device:
 
     def set_route_mtus(self, routes: Iterable[tuple[Prefix, int]]) -> None:
         """Follow routes through the interface with an MTU of their own."""
-        self._route_mtus = RouteMtus(routes)
+        self._outgoing.set_route_mtus(routes)
 
     def set_wall_offset(self, wall_offset: float) -> None:
         """Follow the wall clock: Unix time minus `now`."""
@@ -240,6 +216,7 @@ class Device:
     def _out(self) -> Outbox:
         return self._common.out
 
+    # hot path: bench/engine
     def _receive_data(
         self,
         receiver: int,
@@ -256,19 +233,22 @@ class Device:
             return
         touched[peer] = None
         path = Path(burst.remote, burst.local)
-        received = 0
+        received, tos, new = 0, burst.tos, tuple.__new__
+        lookup, append = self._roster.routes.lookup, self._out.packets.append
         for plaintext in peer.receive_data(session, run, path, now):
             try:
                 source, size = ip.source_and_size_untrusted(plaintext)
             except Rejected as rejected:
                 self._receive_inner(peer, plaintext, rejected.drop)
                 continue
-            if self._roster.routes.lookup(source) is not peer:
+            if lookup(source) is not peer:
                 self._drop(Drop.NOT_ALLOWED)
                 continue
             received += len(plaintext) + messages.DATA_OVERHEAD
             packet: Buffer = plaintext if size == len(plaintext) else plaintext[:size]
-            self._out.packets.append(TunBurst(ip.ecn_from_outer(packet, burst.tos)))
+            if tos:
+                packet = ip.ecn_from_outer(packet, tos)
+            append(new(TunBurst, (packet, 0, 0, 0, 0)))
         peer.count_received(received)
 
     def _receive_inner(self, peer: Peer, payload: bytes, drop: Drop) -> None:
@@ -309,13 +289,7 @@ class Device:
             raise Rejected(Drop.FOREIGN_OVERFLOW)
         self._out.events.append(DatagramReceived(bytes(payload), burst.remote, burst.local))
 
-    # --- inside: from the host ---
-
-    def _refuse(self, packet: Buffer, drop: Drop, now: float) -> None:
-        self._drop(drop)
-        answer = icmp.unreachable(packet)
-        if answer is not None and self._icmp_limit.allow(ip.destination_untrusted(answer), now):
-            self._out.packets.append(TunBurst(answer))
+    # --- inside ---
 
     def _drop(self, drop: Drop, count: int = 1) -> None:
         self._out.drops[drop] += count

@@ -60,7 +60,7 @@ class Reception:
     def work_off(self, touched: dict[Peer, None], now: float) -> None:
         """Take the messages whose turn it is; add the peers that they moved to `touched`."""
         self.backlog = None
-        if self._intake is None:
+        if self._intake is None or not (self._loaded or len(self._intake)):
             return
         if now >= self._turn_at and len(self._intake):
             self._turn_at = now + constants.BACKLOG_DELAY

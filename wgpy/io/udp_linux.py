@@ -168,14 +168,17 @@ class UdpLinux:
     def receive(self, fileno: int) -> list[Burst]:
         """Return what has arrived at one descriptor, at most `RECEIVE_LIMIT` datagrams.
 
-        A descriptor given up by `bind` has nothing.
+        Those that came one after the other from one remote by one way are one burst. A
+        descriptor given up by `bind` has nothing.
         """
         half = self._halves.get(fileno)
         if half is None:
             return []
-        recvmsg, new = half.sock.recvmsg, tuple.__new__
-        remotes, arrivals = self._remotes, self._arrivals
+        recvmsg = half.sock.recvmsg
         bursts: list[Burst] = []
+        sender: _Address | None = None
+        options: _Control = []
+        together: list[Buffer] = []
         for _ in range(RECEIVE_LIMIT):
             try:
                 payload, control, _flags, address = recvmsg(_DATAGRAM_SIZE, _CONTROL_SIZE)
@@ -184,15 +187,17 @@ class UdpLinux:
             except OSError:
                 self.counters.receive_errors += 1
                 continue
-            remote = remotes.get(address) or self._learn_remote(address)
+            if address == sender and control == options:
+                together.append(payload)
+                continue
+            remote = self._remotes.get(address) or self._learn_remote(address)
             if remote.port == 0:  # no address: nobody can answer it, or should be made to
                 self.counters.receive_errors += 1
                 continue
             key = tuple(control)
-            arrival = arrivals.get(key) or self._learn_arrival(key)
-            bursts.append(
-                new(Burst, (payload, len(payload), remote, arrival[0], arrival[1], False))
-            )
+            local, tos = self._arrivals.get(key) or self._learn_arrival(key)
+            sender, options, together = address, control, [payload]
+            bursts.append(Burst(together, _DATAGRAM_SIZE, remote, local, tos))
         return bursts
 
     # hot path: bench/ports

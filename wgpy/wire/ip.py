@@ -23,6 +23,7 @@ V4_HEADER_SIZE: Final = 20
 V6_HEADER_SIZE: Final = 40
 
 _Destination: TypeAlias = Callable[[Buffer], tuple[bytes]]
+_Flow: TypeAlias = Callable[[Buffer], tuple[object, ...]]
 _LengthSource: TypeAlias = Callable[[Buffer], tuple[int, bytes]]
 # Each refuses what is shorter than the header; no length is compared besides.
 _V4_DESTINATION: Final[_Destination] = Struct("16x 4s").unpack_from
@@ -37,6 +38,8 @@ _V6_OFFSET: Final = 0xFFF8
 _FRAGMENT: Final = 44
 _UDP: Final = 17
 _UDP_HEADER_SIZE: Final = 8
+_V4_FLOW: Final[_Flow] = Struct("x B 14x 4s").unpack_from
+_V6_FLOW: Final[_Flow] = Struct("2s 22x 16s").unpack_from
 _WORD: Final = Struct(">H")
 _CHECKSUM_AT: Final = 10
 _WORD_MAX: Final = 0xFFFF
@@ -67,6 +70,24 @@ def destination_untrusted(packet: Buffer) -> bytes:
             return _V4_DESTINATION(packet)[0]
         if first == 6:
             return _V6_DESTINATION(packet)[0]
+    except (IndexError, struct.error):
+        pass
+    raise Rejected(Drop.NOT_IP)
+
+
+def flow_untrusted(packet: Buffer) -> tuple[object, ...]:
+    """Return what `destination_untrusted` and `ecn_to_outer` look at, to tell flows apart.
+
+    Raises:
+        Rejected: NOT_IP, if it is neither IPv4 nor IPv6 or shorter than the header.
+    """
+    # hot path: bench/engine
+    try:
+        first = packet[0] >> 4
+        if first == 4:
+            return _V4_FLOW(packet)
+        if first == 6:
+            return _V6_FLOW(packet)
     except (IndexError, struct.error):
         pass
     raise Rejected(Drop.NOT_IP)

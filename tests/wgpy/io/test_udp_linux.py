@@ -38,12 +38,22 @@ def b() -> Iterator[UdpLinux]:
     made.close()
 
 
+def received(port: UdpLinux, fileno: int) -> list[Burst]:
+    """Return what one `receive` takes, datagram by datagram."""
+    return [
+        burst._replace(payload=one, segment_size=len(one))
+        for burst in port.receive(fileno)
+        for one in burst.segments()
+    ]
+
+
 def arrivals(port: UdpLinux, wanted: int = 1, timeout: float = 5) -> list[Burst]:
+    """Return what has arrived, datagram by datagram."""
     got: list[Burst] = []
 
     def enough() -> bool:
         for fileno in port.filenos():
-            got.extend(port.receive(fileno))
+            got.extend(received(port, fileno))
         return len(got) >= wanted
 
     wait_until(enough, timeout)
@@ -200,6 +210,23 @@ def test_a_burst_is_one_datagram_a_segment_from_any_buffer(a, b, address):
     assert [g.tos for g in got] == [0, 0, 0, 1, 1, 1, 0]
 
 
+def test_datagrams_that_came_the_same_way_are_one_burst(a, b):
+    to = Endpoint(V4, b.port)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        a.send([Burst([b"1", b"22"], 2, to, Local(V4)), Burst(b"3", 1, to, Local(V4), 1)])
+        other.sendto(b"4", ("127.0.0.1", b.port))
+        a.send([Burst(b"5", 1, to, Local(V4))])
+        its_port = other.getsockname()[1]
+    got = b.receive(b.filenos()[0])
+    assert [list(burst.segments()) for burst in got] == [[b"1", b"22"], [b"3"], [b"4"], [b"5"]]
+    assert [(burst.remote.port, burst.tos) for burst in got] == [
+        (a.port, 0),
+        (a.port, 1),
+        (its_port, 0),
+        (a.port, 0),
+    ]
+
+
 def test_the_source_address_asked_for_is_used(a, b):
     wanted = socket.inet_aton("127.9.8.7")
     a.send([Burst(b"x", 1, Endpoint(V4, b.port), Local(wanted))])
@@ -267,8 +294,8 @@ def test_a_datagram_from_port_zero_is_nobodys(a, b):
 
 def test_one_receive_takes_a_bounded_number(a, b):
     a.send([Burst(b"x" * 100, 1, Endpoint(V4, b.port))])
-    assert len(b.receive(b.filenos()[0])) == udp_linux.RECEIVE_LIMIT
-    assert len(b.receive(b.filenos()[0])) == 100 - udp_linux.RECEIVE_LIMIT
+    assert len(received(b, b.filenos()[0])) == udp_linux.RECEIVE_LIMIT
+    assert len(received(b, b.filenos()[0])) == 100 - udp_linux.RECEIVE_LIMIT
 
 
 def test_an_empty_datagram_and_the_largest_pass(a, b):
@@ -445,7 +472,7 @@ def test_a_full_socket_keeps_a_bounded_number_and_sends_them_in_order(lab, cable
             a.flush(fileno)
         got.extend(
             int.from_bytes(bytes(next(g.segments())[:2]), "big")
-            for g in b.receive(b.filenos()[0])
+            for g in received(b, b.filenos()[0])
         )
         return len(got) >= numbers + 49
 

@@ -10,6 +10,7 @@ from wgpy.wire.ip import (
     destination_untrusted,
     ecn_from_outer,
     ecn_to_outer,
+    flow_untrusted,
     source_and_size_untrusted,
     udp_payload,
     version,
@@ -58,6 +59,16 @@ def test_addresses_and_version_are_found_in_any_buffer(kind):
     assert (version(kind(v4())), version(kind(v6()))) == (4, 6)
 
 
+@pytest.mark.parametrize("kind", BUFFERS)
+@pytest.mark.parametrize("build", [v4, v6])
+def test_packets_of_one_flow_have_one_key_and_those_marked_otherwise_another(kind, build):
+    key = flow_untrusted(kind(build(b"1")))
+    assert key == flow_untrusted(kind(build(b"other")))
+    assert key != flow_untrusted(kind(build(b"1", tos=1)))
+    elsewhere = build().replace(DESTINATION4, SOURCE4).replace(DESTINATION6, SOURCE6)
+    assert key != flow_untrusted(kind(elsewhere))
+
+
 @pytest.mark.parametrize("packet", [v4(b""), v6(b"")])
 def test_a_bare_header_is_a_packet_and_a_byte_less_is_none(packet):
     assert source_and_size_untrusted(packet)[1] == len(packet)
@@ -67,7 +78,10 @@ def test_a_bare_header_is_a_packet_and_a_byte_less_is_none(packet):
             source_and_size_untrusted(short)
         with pytest.raises(Rejected) as host:
             destination_untrusted(short)
+        with pytest.raises(Rejected) as flow:
+            flow_untrusted(short)
         assert (inner.value.drop, host.value.drop) == (Drop.BAD_INNER, Drop.NOT_IP)
+        assert flow.value.drop is Drop.NOT_IP
 
 
 @pytest.mark.parametrize("packet", [v4(), v6()])
@@ -93,7 +107,10 @@ def test_other_versions_are_no_ip(first):
         source_and_size_untrusted(packet)
     with pytest.raises(Rejected) as host:
         destination_untrusted(packet)
+    with pytest.raises(Rejected) as flow:
+        flow_untrusted(packet)
     assert (inner.value.drop, host.value.drop) == (Drop.BAD_INNER, Drop.NOT_IP)
+    assert flow.value.drop is Drop.NOT_IP
 
 
 @given(
