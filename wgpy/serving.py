@@ -72,6 +72,7 @@ class Serving:
         """Stop serving, forget all sessions, close everything; the interface goes with it."""
         if self._later is not None:
             self._later.cancel()
+        self.up = False  # a port that was to be tried again is not wanted any more
         self._device.set_up(self._driver.advance(), up=False)
         self._after_step()
         self._loop.remove_reader(self._watch.fileno())

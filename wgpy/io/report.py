@@ -103,11 +103,11 @@ class Reporter:
         self._log(_Line(logging.ERROR, "failed", text))
 
     def crashed(self, error: BaseException) -> None:
-        """Log a bug with its traceback; for the top of a program only."""
+        """Log a bug with its traceback; for the top of a program and of its event loop only."""
         line = _Line(logging.ERROR, "crashed", f"a bug: {type(error).__name__}: {error}")
-        self._log(line, error)
+        self._log_bounded(line, error)
 
-    def _log_bounded(self, line: "_Line") -> None:
+    def _log_bounded(self, line: "_Line", error: BaseException | None = None) -> None:
         allowance = self._allowances.get(line.event)
         if allowance is None:  # as many as there are kinds of event
             allowance = self._allowances[line.event] = _Allowance(self._now())
@@ -117,7 +117,7 @@ class Reporter:
             text = f"{allowance.suppressed} lines like the next were left out"
             self._log(_Line(line.level, "suppressed", text))
             allowance.suppressed = 0
-        self._log(line)
+        self._log(line, error)
 
     def _log(self, line: "_Line", error: BaseException | None = None) -> None:
         fields = {"interface": self._interface, "event": line.event, **(line.fields or {})}

@@ -163,7 +163,7 @@ def parse_record(raw: bytes) -> Record:
             pre_down=_texts(value["pre_down"]),
             post_down=_texts(value["post_down"]),
         )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"the record of changes is damaged: {error!r}") from None
 
 

@@ -8,6 +8,7 @@ import struct
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable
+from re import compile as regex
 
 from wgpy.errors import ConfigError
 from wgpy.model import KEY_SIZE, Endpoint, InterfaceAddress, Prefix
@@ -19,6 +20,8 @@ _MAX_PORT = 65535
 _MAX_SCOPE = 2**32 - 1
 _MAX_DIGITS = 20
 _MAX_QUOTE = 60
+# 32 bytes in base64 without what follows them, or more than that in hexadecimal.
+_MAYBE_KEY = regex(r"[A-Za-z0-9+/]{42}")
 _V6_WORDS = struct.Struct(">8H")
 _V6_TEXT = ":{:x}" * 8 + ":"
 _V6_ZERO_RUNS = tuple(":0" * words + ":" for words in range(8, 1, -1))
@@ -72,7 +75,12 @@ def parse_number(text: str, most: int) -> int:
 
 
 def shorten(text: str) -> str:
-    """Return what somebody wrote quoted, on one line and not longer than a line of a log."""
+    """Return what somebody wrote quoted, on one line and not longer than a line of a log.
+
+    What may be a key, in the wrong place, is not repeated.
+    """
+    if _MAYBE_KEY.search(text):
+        return "what may be a key"
     return repr(text if len(text) <= _MAX_QUOTE else text[:_MAX_QUOTE] + "...")
 
 

@@ -155,6 +155,15 @@ def test_a_bug_is_logged_with_its_traceback(form):
     assert "Traceback" in stream.getvalue()
 
 
+def test_a_bug_that_every_packet_meets_fills_no_log():
+    stream = io.StringIO()
+    configure("error", "text", stream)
+    reporter = Reporter("wg0", lambda: 0.0)
+    for _ in range(1000):
+        reporter.crashed(IndexError("one packet"))
+    assert stream.getvalue().count("a bug:") == LINE_BURST
+
+
 def test_a_reader_that_went_away_stops_nothing(capsys):
     stream = io.StringIO()
     configure("info", "text", stream)

@@ -117,6 +117,11 @@ def test_garbage_is_no_record(raw):
         parse_record(raw)
 
 
+def test_a_record_nested_without_end_is_no_record():
+    with pytest.raises(ConfigError, match="damaged"):
+        parse_record(b"[" * 100_000)
+
+
 def test_another_version_is_refused():
     with pytest.raises(ConfigError, match="version 2"):
         parse_record(b'{"version": 2}')

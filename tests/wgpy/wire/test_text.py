@@ -1,4 +1,5 @@
 import ipaddress
+from base64 import b64encode
 
 import pytest
 from hypothesis import given
@@ -173,3 +174,17 @@ def test_the_zone_is_a_name_where_names_are_known():
 
 def test_a_name_is_a_host():
     assert text.split_host_port("vpn.example.org:51820") == ("vpn.example.org", 51820)
+
+
+KEYS = ["ab" * 32, b64encode(b"\xfe" * 32).decode(), "A" * 43]
+
+
+@pytest.mark.parametrize(
+    "words", [form.format(k) for k in KEYS for form in ("{}", "[{}", "x={}")]
+)
+def test_a_key_in_the_wrong_place_is_not_repeated(words):
+    for parse in (text.parse_endpoint, text.parse_prefix, text.parse_port, text.parse_address):
+        with pytest.raises(ConfigError) as refused:
+            parse(words)
+        assert words[-30:-10] not in str(refused.value)
+        assert words[3:20] not in str(refused.value)

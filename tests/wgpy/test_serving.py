@@ -1,0 +1,30 @@
+import asyncio
+import socket
+
+import pytest
+
+from tests.lab import Lab
+from tests.wgpy.io.inside import inside
+from wgpy import Node, generate_key, serving
+from wgpy.io import udp_sockets
+
+pytestmark = pytest.mark.root
+
+
+async def occupied_then_closed(port: int) -> bool:
+    """Return whether a port is free for long after a node that waited for it has closed."""
+    taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    async with Node("wg0", private_key=generate_key(), listen_port=port) as node:
+        taken.bind(("", port))
+        ip = await asyncio.create_subprocess_exec("ip", "link", "set", node.name, "up")
+        assert await ip.wait() == 0
+        await asyncio.sleep(4 * serving.REBIND_DELAY)
+    taken.close()
+    await asyncio.sleep(5 * serving.REBIND_DELAY)
+    return udp_sockets.probe_port(port)
+
+
+def test_a_closed_node_does_not_take_the_port_it_waited_for(lab: Lab, monkeypatch):
+    monkeypatch.setattr(serving, "REBIND_DELAY", 0.05)
+    with inside(lab.ns()):
+        assert asyncio.run(occupied_then_closed(5555))
