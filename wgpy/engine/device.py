@@ -90,7 +90,7 @@ class Device:
         runs = self._outgoing.runs(packets, now)
         for run in runs:
             run.peer.send(run.packets, run.tos, run.mtu, now)
-        self._rearm({run.peer for run in runs})
+        self._rearm(dict.fromkeys(run.peer for run in runs))
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that is due at `now`; the next one is later than `now`."""
