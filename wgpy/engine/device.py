@@ -93,6 +93,7 @@ class Device:
         runs: list[tuple[Peer, int, int, list[Buffer]]] = []
         latest: dict[Peer, tuple[Peer, int, int, list[Buffer]]] = {}
         for packet, *_ in packets:
+            assert not isinstance(packet, list), "only packets for the host are in pieces"
             try:
                 destination = ip.destination_untrusted(packet)
             except Rejected as rejected:
