@@ -9,9 +9,9 @@ numbers its packets anew.
 from struct import Struct
 from typing import Final, NamedTuple
 
-from wgpy.kernels import vnet
 from wgpy.kernels.sums import MODULUS, complement, number
 from wgpy.model import Buffer, TunBurst
+from wgpy.wire import vnet
 
 PACKET_MAX: Final = 65535
 SEQUENCES: Final = 1 << 32

@@ -11,11 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from wgpy.kernels import flow, vnet
+from wgpy.kernels import flow
 from wgpy.kernels.coalesce import coalesce
 from wgpy.kernels.flow import PACKET_MAX, SEQUENCES, Packet
 from wgpy.kernels.sums import MODULUS, WORD_SIZE, Bytes, Matrix, Scratch, Words, number
 from wgpy.model import Buffer, TunBurst
+from wgpy.wire import vnet
 
 _V4_ID_AT: Final = 4
 _V4_CSUM_AT: Final = 10

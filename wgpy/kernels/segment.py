@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wgpy.errors import Drop, Rejected
-from wgpy.kernels import vnet
 from wgpy.kernels.sums import (
     LAYOUTS_MAX,
     MODULUS,
@@ -26,6 +25,7 @@ from wgpy.kernels.sums import (
     number,
 )
 from wgpy.model import Buffer, TunBurst
+from wgpy.wire import vnet
 
 PADDING_MULTIPLE: Final = 16
 

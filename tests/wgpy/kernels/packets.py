@@ -3,9 +3,9 @@
 import struct
 from typing import NamedTuple
 
-from wgpy.kernels import vnet
 from wgpy.kernels.segment import Segmenter
 from wgpy.model import TunBurst
+from wgpy.wire import vnet
 
 A4, B4 = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])
 A6, B6 = bytes.fromhex("20010db8" + 23 * "0" + "1"), bytes.fromhex("20010db8" + 23 * "0" + "2")

@@ -21,9 +21,9 @@ from tests.wgpy.kernels.packets import (
     udp,
 )
 from wgpy.errors import Rejected
-from wgpy.kernels import vnet
 from wgpy.kernels.segment import complete_checksum, measure_untrusted
 from wgpy.model import TunBurst
+from wgpy.wire import vnet
 
 
 @pytest.mark.parametrize(
