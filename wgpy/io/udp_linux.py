@@ -17,19 +17,25 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from wgpy.errors import ConfigError
 from wgpy.io import udp_sockets
 from wgpy.model import Buffer, Burst, Endpoint, Local
+from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join
 
-# What one `receive` takes at most, so that timers and the other ports get their turn.
+# What one `receive` takes at most, so that timers and the other ports get their turn: reads,
+# and bytes, for one read may bring 64 KiB of datagrams.
 RECEIVE_LIMIT: Final = 64
-# Datagrams kept for a socket whose buffer is full; beyond it the oldest go.
-BACKLOG_LIMIT: Final = 1024
+RECEIVE_SIZE: Final = 256 * 1024
+# Sends kept for a socket whose buffer is full; beyond it the oldest go.
+BACKLOG_LIMIT: Final = 128
 # Addresses and control messages remembered in parsed form; a full table is emptied.
 CACHE_LIMIT: Final = 2048
 
 _DATAGRAM_SIZE: Final = 65535
-_CONTROL_SIZE: Final = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(4)
+_CONTROL_SIZE: Final = socket.CMSG_SPACE(20) + 2 * socket.CMSG_SPACE(4)
 _PKTINFO4: Final = struct.Struct("=I4s4s")
 _PKTINFO6: Final = struct.Struct("=16sI")
 _INT: Final = struct.Struct("=i")
+_U16: Final = struct.Struct("=H")
+# What the kernel says to a UDP_SEGMENT send that this path, or this interface, cannot take.
+_SEGMENT_ERRORS: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP})
 
 # The kernel's words for "not from this source": the address or the interface went away, or
 # the route leaves elsewhere.
@@ -45,6 +51,10 @@ _SOURCE_ERRORS: Final = frozenset({
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 _Control: TypeAlias = list[tuple[int, int, bytes]]
+# Local address, TOS, and the size of each datagram of one read; 0 if it brought one.
+_Arrival: TypeAlias = tuple[Local | None, int, int]
+# Buffers of one send, and the size of each datagram in them; 0 if they are one.
+_Shipment: TypeAlias = tuple[list[Buffer], int]
 _Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
@@ -60,18 +70,23 @@ class UdpCounters:
     no_socket: int = 0
     other: int = 0
     source_retries: int = 0
+    segment_refusals: int = 0
     receive_errors: int = 0
 
 
 class _Half:
-    """The socket of one address family, and the copies of what waits for room in it."""
+    """The socket of one address family, and the copies of what waits for room in it.
 
-    __slots__ = ("backlog", "sock", "v6")
+    `segments` tells whether it takes many datagrams in one send (UDP_SEGMENT).
+    """
 
-    def __init__(self, sock: socket.socket) -> None:
+    __slots__ = ("backlog", "segments", "sock", "v6")
+
+    def __init__(self, sock: socket.socket, *, segments: bool) -> None:
         self.sock = sock
         self.v6 = sock.family == socket.AF_INET6
-        self.backlog: deque[tuple[bytes, _Path]] = deque()
+        self.segments = segments
+        self.backlog: deque[tuple[bytes, int, _Path]] = deque()
 
 
 class _Path(NamedTuple):
@@ -85,21 +100,35 @@ class _Path(NamedTuple):
     tos: int
 
 
+class Offloads(NamedTuple):
+    """What the sockets may do in bursts: send many datagrams at once, and receive them so."""
+
+    segment: bool = True
+    coalesce: bool = True
+
+
 class UdpLinux:
     """The bound sockets of a node (a `UdpPort`); without sockets until `bind`."""
 
     source_lost: Callable[[Local], None]
 
-    def __init__(self, buffer_size: int = udp_sockets.BUFFER_SIZE) -> None:
+    def __init__(
+        self,
+        buffer_size: int = udp_sockets.BUFFER_SIZE,
+        offloads: Offloads = Offloads(),  # noqa: B008 - a value
+    ) -> None:
         self.source_lost = _ignore
         self.counters = UdpCounters()
         self._buffer_size = buffer_size
+        self._offloads = offloads
+        # Largest datagram that may go in a burst to a remote, where the kernel refused larger.
+        self._largest: dict[Endpoint, int] = {}
         self._halves: dict[int, _Half] = {}
         self._by_size: dict[int, _Half] = {}
         self._port = 0
         self._mark = 0
         self._remotes: dict[_Address, Endpoint] = {}
-        self._arrivals: dict[tuple[tuple[int, int, bytes], ...], tuple[Local | None, int]] = {}
+        self._arrivals: dict[tuple[tuple[int, int, bytes], ...], _Arrival] = {}
         self._paths: dict[tuple[Endpoint, Local | None, int], _Path] = {}
 
     @property
@@ -130,7 +159,13 @@ class UdpLinux:
             udp_sockets.close_all(sockets)
             raise
         self.close()
-        halves = [_Half(sock) for sock in sockets]
+        if self._offloads.coalesce:
+            for sock in sockets:
+                udp_sockets.coalesce(sock)
+        segments = self._offloads.segment
+        halves = [
+            _Half(sock, segments=segments and udp_sockets.can_segment(sock)) for sock in sockets
+        ]
         self._halves = {half.sock.fileno(): half for half in halves}
         self._by_size = {16 if half.v6 else 4: half for half in halves}
         self._port, self._mark = real, fwmark
@@ -179,6 +214,7 @@ class UdpLinux:
         sender: _Address | None = None
         options: _Control = []
         together: list[Buffer] = []
+        room = RECEIVE_SIZE
         for _ in range(RECEIVE_LIMIT):
             try:
                 payload, control, _flags, address = recvmsg(_DATAGRAM_SIZE, _CONTROL_SIZE)
@@ -187,17 +223,24 @@ class UdpLinux:
             except OSError:
                 self.counters.receive_errors += 1
                 continue
+            room -= len(payload)
             if address == sender and control == options:
                 together.append(payload)
-                continue
-            remote = self._remotes.get(address) or self._learn_remote(address)
-            if remote.port == 0:  # no address: nobody can answer it, or should be made to
-                self.counters.receive_errors += 1
-                continue
-            key = tuple(control)
-            local, tos = self._arrivals.get(key) or self._learn_arrival(key)
-            sender, options, together = address, control, [payload]
-            bursts.append(Burst(together, _DATAGRAM_SIZE, remote, local, tos))
+            else:
+                remote = self._remotes.get(address) or self._learn_remote(address)
+                if remote.port == 0:  # no address: nobody can, or should, answer it
+                    self.counters.receive_errors += 1
+                    continue
+                key = tuple(control)
+                local, tos, size = self._arrivals.get(key) or self._learn_arrival(key)
+                if size:
+                    sender = None
+                    bursts.append(Burst(payload, size, remote, local, tos))
+                else:
+                    sender, options, together = address, control, [payload]
+                    bursts.append(Burst(together, _DATAGRAM_SIZE, remote, local, tos))
+            if room <= 0:
+                break
         return bursts
 
     # hot path: bench/ports
@@ -213,39 +256,51 @@ class UdpLinux:
                 self.counters.no_socket += 1
             elif whole:
                 self._send_unfragmented(path, Burst(payload, size, remote).segments())
-            elif isinstance(payload, list):
-                self._send_segments(path, payload)
-            elif len(payload) <= size:
-                self._send_segments(path, (payload,))
             else:
-                self._send_segments(path, Burst(payload, size, remote).segments())
+                for shipment in self._shipments(path, payload, size):
+                    path = self._ship(path, shipment)
 
     def flush(self, fileno: int) -> None:
         """Send what is kept for a descriptor that is writable again."""
         half = self._halves.get(fileno)
-        while half is not None and half.backlog:
-            segment, path = half.backlog.popleft()
-            try:
-                half.sock.sendmsg((segment,), path.control, 0, path.address)
-            except BlockingIOError:
-                half.backlog.appendleft((segment, path))
-                return
-            except OSError as error:
-                self._recover(segment, path, error)
+        if half is None:
+            return
+        waiting, half.backlog = half.backlog, deque()
+        while waiting and not half.backlog:
+            payload, size, path = waiting.popleft()
+            self._ship(path, ([payload], size))
+        half.backlog.extend(waiting)
+
+    def _shipments(
+        self, path: _Path, payload: Buffer | list[Buffer], size: int
+    ) -> Iterable[_Shipment]:
+        """Return a burst as few sends: one if the kernel takes it so, else one a datagram."""
+        if isinstance(payload, list) and len(payload) == 1:
+            return [(payload, 0)]
+        if not isinstance(payload, list) and len(payload) <= size:
+            return [([payload], 0)]
+        if not path.half.segments or size > self._largest.get(path.remote, size):
+            return [([each], 0) for each in Burst(payload, size, path.remote).segments()]
+        if isinstance(payload, list):
+            groups = join(payload, v6=path.half.v6)
+            return [(group, len(group[0]) if len(group) > 1 else 0) for group in groups]
+        step = size * min(SEGMENTS_MAX, (V6_MAX if path.half.v6 else V4_MAX) // size)
+        view = memoryview(payload)
+        starts = range(0, len(view), step)
+        return [([view[at : at + step]], size if len(view) - at > size else 0) for at in starts]
 
     # hot path: bench/ports
-    def _send_segments(self, path: _Path, segments: Iterable[Buffer]) -> None:
-        half, address, control = path[:3]
-        sendmsg, backlog = half.sock.sendmsg, half.backlog
-        for segment in segments:
-            if backlog:
-                self._keep(segment, path)
-                continue
-            try:
-                sendmsg((segment,), control, 0, address)
-            except OSError as error:
-                path = self._recover(segment, path, error)
-                control = path.control
+    def _ship(self, path: _Path, shipment: _Shipment) -> _Path:
+        """Send; return the path for what follows."""
+        half, (buffers, size) = path.half, shipment
+        if half.backlog:
+            self._keep(path, shipment)
+            return path
+        try:
+            half.sock.sendmsg(buffers, _with_size(path.control, size), 0, path.address)
+        except OSError as error:
+            return self._recover(path, shipment, error)
+        return path
 
     def _send_unfragmented(self, path: _Path, segments: Iterable[Buffer]) -> None:
         """Send with the don't-fragment bit; what cannot go now is dropped: it is a probe."""
@@ -263,39 +318,63 @@ class UdpLinux:
         except OSError as error:
             self._count(error.errno)
 
-    def _recover(self, segment: Buffer, path: _Path, error: OSError) -> _Path:
-        """Keep, retry without its source, or drop; return the path for what follows."""
+    def _recover(self, path: _Path, shipment: _Shipment, error: OSError) -> _Path:
+        """Keep, retry singly or without the source, or drop; return the path for the rest."""
+        _, size = shipment
         if isinstance(error, BlockingIOError):
-            self._keep(segment, path)
+            self._keep(path, shipment)
+        elif size and error.errno in _SEGMENT_ERRORS:
+            return self._ship_singly(path, shipment, error)
         elif path.local is not None and error.errno in _SOURCE_ERRORS:
             self.counters.source_retries += 1
             free = path._replace(control=_control(path.half, None, path.tos), local=None)
-            self._retry(segment, free, path.local)
+            self._retry(free, shipment, path.local)
             return free
         else:
             self._count(error.errno)
         return path
 
-    def _retry(self, segment: Buffer, free: _Path, lost: Local) -> None:
+    def _ship_singly(self, path: _Path, shipment: _Shipment, error: OSError) -> _Path:
+        """Send the datagrams of a refused burst one by one, and remember what was refused.
+
+        A datagram above the path's MTU goes in fragments by itself, but never in a burst; an
+        interface without checksum offload takes no burst at all. If it was the source that the
+        kernel did not like, there is nothing to remember.
+        """
+        self.counters.segment_refusals += 1
+        buffers, size = shipment
+        payload = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+        after = path
+        for segment in Burst(payload, size, path.remote).segments():
+            after = self._ship(after, ([segment], 0))
+        if error.errno in (errno.EIO, errno.EOPNOTSUPP):
+            path.half.segments = False
+        elif after is path:
+            _remember(self._largest, path.remote, size - 1)
+        return after
+
+    def _retry(self, free: _Path, shipment: _Shipment, lost: Local) -> None:
         """Send without a source; if that goes, the source was at fault and not the remote.
 
         Anybody can have an answer sent to where no route leads: that says nothing of a source.
         """
+        buffers, size = shipment
         try:
-            free.half.sock.sendmsg((segment,), free.control, 0, free.address)
+            free.half.sock.sendmsg(buffers, _with_size(free.control, size), 0, free.address)
         except BlockingIOError:
-            self._keep(segment, free)
+            self._keep(free, shipment)
         except OSError as error:
             self._count(error.errno)
             return
         self.source_lost(lost)
 
-    def _keep(self, segment: Buffer, path: _Path) -> None:
+    def _keep(self, path: _Path, shipment: _Shipment) -> None:
+        buffers, size = shipment
         backlog = path.half.backlog
         if len(backlog) >= BACKLOG_LIMIT:
             backlog.popleft()
             self.counters.backlog_dropped += 1
-        backlog.append((bytes(segment), path))
+        backlog.append((b"".join(buffers), size, path))
 
     def _count(self, code: int | None) -> None:
         counters = self.counters
@@ -315,10 +394,8 @@ class UdpLinux:
         host = ipaddress.ip_address(address[0].partition("%")[0]).packed
         return _remember(self._remotes, address, Endpoint(host, address[1], scope))
 
-    def _learn_arrival(
-        self, control: tuple[tuple[int, int, bytes], ...]
-    ) -> tuple[Local | None, int]:
-        local, tos = None, 0
+    def _learn_arrival(self, control: tuple[tuple[int, int, bytes], ...]) -> _Arrival:
+        local, tos, size = None, 0, 0
         for level, kind, value in control:
             if (level, kind) == (socket.IPPROTO_IP, udp_sockets.IP_PKTINFO):
                 interface, host, _ = _PKTINFO4.unpack(value)
@@ -329,7 +406,9 @@ class UdpLinux:
                 tos = value[0]
             elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_TCLASS):
                 tos = _INT.unpack(value)[0]
-        return _remember(self._arrivals, control, (local, tos))
+            elif (level, kind) == (socket.IPPROTO_UDP, udp_sockets.UDP_GRO):
+                size = _INT.unpack(value)[0]
+        return _remember(self._arrivals, control, (local, tos, size))
 
     def _learn_path(self, remote: Endpoint, local: Local | None, tos: int) -> _Path | None:
         half = self._by_size.get(len(remote.host))
@@ -356,6 +435,13 @@ def _control(half: _Half, local: Local | None, tos: int) -> _Control:
     elif tos:
         control.append((socket.IPPROTO_IP, socket.IP_TOS, _INT.pack(tos)))
     return control
+
+
+def _with_size(control: _Control, size: int) -> _Control:
+    """Return the control messages of a send; with a size it carries many datagrams."""
+    if not size:
+        return control
+    return [*control, (socket.IPPROTO_UDP, udp_sockets.UDP_SEGMENT, _U16.pack(size))]
 
 
 def _ignore(_local: Local) -> None:

@@ -19,6 +19,10 @@ PMTUDISC_PROBE: Final = 3
 SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
 
+# <linux/udp.h>
+UDP_SEGMENT: Final = 103
+UDP_GRO: Final = 104
+
 # How a host says that it does not have an address family.
 _ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
@@ -108,6 +112,24 @@ def discover(sock: socket.socket, mode: int) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, mode)
+
+
+def can_segment(sock: socket.socket) -> bool:
+    """Tell whether one send may carry many datagrams (UDP_SEGMENT, Linux 4.18)."""
+    try:
+        sock.getsockopt(socket.IPPROTO_UDP, UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
+def coalesce(sock: socket.socket) -> bool:
+    """Ask for many datagrams in one read (UDP_GRO, Linux 5.0); tell whether they come."""
+    try:
+        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    except OSError:
+        return False
+    return True
 
 
 def mark(sock: socket.socket, fwmark: int) -> None:
