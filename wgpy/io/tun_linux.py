@@ -14,11 +14,12 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from wgpy.errors import ConfigError
+from wgpy.errors import ConfigError, Rejected
 from wgpy.io import clock
 from wgpy.model import TunBurst
+from wgpy.wire import vnet
 
 try:
     import pytun
@@ -30,8 +31,10 @@ DEFAULT_MTU: Final = 1420
 NAME_SIZE: Final = 15
 # The largest packet of an interface: MTU 65535.
 PACKET_SIZE: Final = 65535
-# What one `receive` takes at most, so that timers and the other ports get their turn.
+# What one `receive` takes at most, so that timers and the other ports get their turn: reads,
+# and bytes, for one read may bring a super packet of 64 KiB.
 RECEIVE_LIMIT: Final = 64
+RECEIVE_SIZE: Final = 256 * 1024
 # How long the process that had the name may take to go, seconds, and how often to look.
 BUSY_PATIENCE: Final = 2.0
 BUSY_INTERVAL_MS: Final = 20
@@ -42,6 +45,12 @@ TUNGETIFF: Final = 0x800454D2
 IFF_TUN: Final = 0x0001
 IFF_NO_PI: Final = 0x1000
 IFF_VNET_HDR: Final = 0x4000
+TUNSETOFFLOAD: Final = 0x400454D0
+TUN_F_CSUM: Final = 0x01
+TUN_F_TSO4: Final = 0x02
+TUN_F_TSO6: Final = 0x04
+TUN_F_USO4: Final = 0x20
+TUN_F_USO6: Final = 0x40
 SIOCGIFMTU: Final = 0x8921
 SIOCSIFMTU: Final = 0x8922
 _IFREQ_FLAGS: Final = struct.Struct("=16sH22x")
@@ -62,30 +71,43 @@ class TunCounters:
     read_errors: int = 0
 
 
+class Offloads(NamedTuple):
+    """Which super packets pass between the host and a TUN interface."""
+
+    tcp: bool
+    udp: bool
+
+
+NO_OFFLOADS: Final = Offloads(tcp=False, udp=False)
+
+
 class TunLinux:
     """A TUN interface on its non-blocking descriptor (a `TunPort`).
 
     It works packet by packet: a `TunBurst` of it has no GSO, and none may be given to it.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, header: bool = False) -> None:
         self.counters = TunCounters()
         self._fd = fd
+        # Whether each packet has a virtio header before it; without, there are no offloads.
+        self._header = header
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
     @classmethod
-    def create(cls, name: str, mtu: int = DEFAULT_MTU) -> "TunLinux":
+    def create(cls, name: str, mtu: int = DEFAULT_MTU, *, header: bool = False) -> "TunLinux":
         """Create the interface, or take over a persistent one that nobody has open.
 
         A name in use is tried again for `BUSY_PATIENCE` seconds: the process that had it may
-        be about to end. `name` may be a template (`wg%d`).
+        be about to end. `name` may be a template (`wg%d`). With `header` the interface can do
+        `offload`.
 
         Raises:
             ConfigError: no device node, no permission, or a name that cannot be had.
         """
         check_name(name)
-        tun = cls(_open_patiently(name))
+        tun = cls(_open_patiently(name, header=header), header=header)
         try:
             tun.set_mtu(mtu)
         except ConfigError:
@@ -100,16 +122,16 @@ class TunLinux:
         The kernel does not tell whether it was: TUNGETIFF has another flag in that bit.
 
         Raises:
-            ConfigError: it is no TUN descriptor, or one with IFF_VNET_HDR.
+            ConfigError: it is no TUN descriptor.
         """
         try:
             flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(fd, TUNGETIFF, bytes(_IFREQ_FLAGS.size)))[1]
         except OSError as error:
             raise ConfigError(f"fd {fd} is no TUN interface: {error.strerror}") from None
-        if flags & (IFF_TUN | IFF_VNET_HDR) != IFF_TUN:
-            raise ConfigError(f"fd {fd} must be opened with IFF_TUN | IFF_NO_PI, no more")
+        if not flags & IFF_TUN:
+            raise ConfigError(f"fd {fd} must be opened with IFF_TUN | IFF_NO_PI")
         _set_flags(fd)
-        return cls(fd)
+        return cls(fd, header=bool(flags & IFF_VNET_HDR))
 
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
@@ -160,6 +182,22 @@ class TunLinux:
         """
         return any(events & select.POLLOUT for _, events in self._poll.poll(0))
 
+    def offload(self, *, tcp: bool, udp: bool) -> Offloads:
+        """Take and give super packets from now on, as far as the kernel can; return what is.
+
+        Without the header of `create` there is nothing to switch.
+        """
+        if not (self._header and tcp):
+            return NO_OFFLOADS
+        wanted = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6
+        for uso in (TUN_F_USO4 | TUN_F_USO6, 0) if udp else (0,):
+            try:
+                fcntl.ioctl(self._fd, TUNSETOFFLOAD, wanted | uso)
+            except OSError:
+                continue
+            return Offloads(tcp=True, udp=uso != 0)
+        return NO_OFFLOADS
+
     # hot path: bench/ports
     def receive(self) -> list[TunBurst]:
         """Return packets that the host wants sent, at most `RECEIVE_LIMIT`.
@@ -170,14 +208,25 @@ class TunLinux:
         fd, read, new = self._fd, os.read, tuple.__new__
         packets: list[TunBurst] = []
         append = packets.append
+        room = RECEIVE_SIZE
         try:
             for _ in range(RECEIVE_LIMIT):
-                append(new(TunBurst, (read(fd, PACKET_SIZE), 0, 0, 0, 0)))
+                if not self._header:
+                    append(new(TunBurst, (read(fd, PACKET_SIZE), 0, 0, 0, 0)))
+                    continue
+                data = read(fd, vnet.HEADER_SIZE + PACKET_SIZE)
+                packet = memoryview(data)[vnet.HEADER_SIZE :]
+                append(vnet.decode_untrusted(data[: vnet.HEADER_SIZE], packet))
+                room -= len(data)
+                if room <= 0:
+                    break
         except BlockingIOError:
             pass
         except OSError as error:
             if error.errno in _GONE:
                 raise EOFError("the TUN interface is gone") from None
+            self.counters.read_errors += 1
+        except Rejected:
             self.counters.read_errors += 1
         return packets
 
@@ -188,10 +237,11 @@ class TunLinux:
         for burst in packets:
             packet = burst[0]
             try:
-                if isinstance(packet, list):
-                    os.writev(fd, packet)
+                if self._header:
+                    pieces = packet if isinstance(packet, list) else [packet]
+                    os.writev(fd, [vnet.encode(burst), *pieces])
                 else:
-                    write(fd, packet)
+                    write(fd, burst.whole())
             except OSError as error:
                 self._count(error.errno)
 
@@ -225,11 +275,13 @@ def check_name(name: str) -> None:
         raise ConfigError(f"interface name {name!r} may hold no slash, colon or blank")
 
 
-def _open_patiently(name: str) -> int:
+def _open_patiently(name: str, *, header: bool) -> int:
+    flags = IFF_TUN | IFF_NO_PI | (IFF_VNET_HDR if header else 0)
     give_up_at = clock.now() + BUSY_PATIENCE
     while True:
         try:
-            fd = _open_pytun(name) if pytun is not None else _open_ioctl(name)
+            open_tun = _open_pytun if pytun is not None else _open_ioctl
+            fd = open_tun(name, flags)
         except OSError as error:
             if error.errno != errno.EBUSY or clock.now() >= give_up_at:
                 raise _refusal(name, error) from None
@@ -244,17 +296,17 @@ def _set_flags(fd: int) -> None:
     fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
 
 
-def _open_pytun(name: str) -> int:
+def _open_pytun(name: str, flags: int) -> int:
     """Open by python-pytun; the descriptor is duplicated since its own is not close-on-exec."""
-    device = pytun.TunTapDevice(name=name, flags=IFF_TUN | IFF_NO_PI)
+    device = pytun.TunTapDevice(name=name, flags=flags)
     with contextlib.closing(device):
         return fcntl.fcntl(device.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
 
 
-def _open_ioctl(name: str) -> int:
+def _open_ioctl(name: str, flags: int) -> int:
     fd = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(fd, TUNSETIFF, _IFREQ_FLAGS.pack(name.encode(), IFF_TUN | IFF_NO_PI))
+        fcntl.ioctl(fd, TUNSETIFF, _IFREQ_FLAGS.pack(name.encode(), flags))
     except OSError:
         os.close(fd)
         raise
