@@ -90,16 +90,7 @@ async def _serve(
     from wgpy.node import Node
 
     loop = asyncio.get_running_loop()
-    reporter = Reporter(tun.name())
-
-    def survive(_: object, context: Mapping[str, object]) -> None:
-        """Go on after a bug in a callback: a packet must not end the tunnel, or fill a log."""
-        error = context.get("exception")
-        reporter.crashed(
-            error if isinstance(error, Exception) else RuntimeError(context.get("message"))
-        )
-
-    loop.set_exception_handler(survive)
+    loop.set_exception_handler(Reporter(tun.name()).callback_failed)
     ended = asyncio.Event()
     for number in ENDING_SIGNALS:
         loop.add_signal_handler(number, ended.set)
