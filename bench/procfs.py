@@ -18,6 +18,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def waited_seconds(pid: int) -> float:
+    """Return how long its first thread was ready and had to wait for a processor."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def wakeups(pid: int) -> int:
     """Return how often its threads have gone to sleep so far, and so how often they woke."""
     tasks = Path(f"/proc/{pid}/task").iterdir()

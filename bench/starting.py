@@ -22,11 +22,13 @@ SETTLING = 1.0
 def launch(options: Options) -> list[Row]:
     """Wall time until the launching program returns, and until `wg show` answers.
 
-    The first start, which may have to compile bytecode, does not count.
+    The first start, which may have to compile bytecode, does not count. On a busy machine the
+    node waits for a processor: what is left without that says what the start takes elsewhere.
     """
     present = company(options)
     returned: dict[str, list[float]] = {one.name: [] for one in present.subjects}
     answered: dict[str, list[float]] = {one.name: [] for one in present.subjects}
+    undisturbed: dict[str, list[float]] = {one.name: [] for one in present.subjects}
     runs = options.runs(11, 3)
     options.say("launch: first start")
     for one in present.subjects:
@@ -34,18 +36,23 @@ def launch(options: Options) -> list[Row]:
     for number in range(runs):
         options.say(f"launch: run {number + 1} of {runs}")
         for one in present.subjects:
-            back, answer = _launch(one)
+            back, answer, waited = _launch(one)
             returned[one.name].append(back)
             answered[one.name].append(answer)
+            undisturbed[one.name].append(answer - waited)
     return [
         *compared("launch", "s", returned, LAUNCH_LIMIT, "returns: "),
         *compared("launch", "s", answered, LAUNCH_LIMIT, "wg show answers: "),
+        *compared("launch", "s", undisturbed, LAUNCH_LIMIT, "without waiting: "),
         *present.absences("launch"),
     ]
 
 
-def _launch(subject: Subject) -> tuple[float, float]:
-    """Return the seconds until the launcher returned and until `wg` got its answer."""
+def _launch(subject: Subject) -> tuple[float, float, float]:
+    """Return the seconds until the launcher returned and until `wg` got its answer.
+
+    The third is how long of that the node waited for a processor.
+    """
     with Lab() as lab:
         ns, interface = lab.ns(), lab.ifname()
         environment = {**os.environ, **subject.environment, "LOG_LEVEL": "silent"}
@@ -64,7 +71,9 @@ def _launch(subject: Subject) -> tuple[float, float]:
         while subprocess.run(["wg", "show", interface], capture_output=True).returncode:
             if perf_counter() - began > PATIENCE:
                 raise LabError(f"{subject.name} does not answer wg")
-        return back, perf_counter() - began
+        answer = perf_counter() - began
+        pids = lab.run(None, "ip", "netns", "pids", ns).stdout.split()
+        return back, answer, sum(procfs.waited_seconds(int(pid)) for pid in pids)
 
 
 def rss(options: Options) -> list[Row]:

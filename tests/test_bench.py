@@ -158,6 +158,8 @@ def test_the_limits_are_kept(name, tmp_path):
     for _ in range(ATTEMPTS):
         done = bench(name, "--quick", "--alone", "--json", str(file))
         rows = [row for row in json.loads(file.read_text())["rows"] if row["limit"]]
+        if name == "launch":  # the others tell as much of the machine
+            rows = [row for row in rows if row["what"].startswith("without waiting")]
         assert rows, done.stderr
         kept |= {row["what"] for row in rows if best_run_keeps(row)}
         if len(kept) == len(rows):

@@ -87,6 +87,8 @@ def answers(victim: "Victim") -> Datagrams:
 def mix(victim: "Victim") -> Datagrams:
     """All of it in turn."""
     kinds = [kind(victim) for name, kind in KINDS.items() if name != "mix"]
+    for kind in kinds:  # what they make beforehand, and not in the middle of the flood
+        next(kind)
     while True:
         for kind in kinds:
             yield next(kind)

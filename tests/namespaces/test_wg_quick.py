@@ -77,9 +77,12 @@ class Quick:
     def ping(self, ip: str, count: int = 1) -> int:
         return self.lab.ping(self.inside, ip, count, flood=True)
 
+    def is_empty(self) -> bool:
+        return self.lab.ip(None, "netns", "pids", self.inside) == ""
+
     def gone(self) -> None:
         wait_gone(self.lab, self.inside, self.name)
-        assert self.lab.ip(None, "netns", "pids", self.inside) == ""
+        wait_until(self.is_empty, 5, "the process to end")
         assert not self.touched
 
 

@@ -107,6 +107,16 @@ class Reporter:
         line = _Line(logging.ERROR, "crashed", f"a bug: {type(error).__name__}: {error}")
         self._log_bounded(line, error)
 
+    def callback_failed(self, _loop: object, context: Mapping[str, object]) -> None:
+        """Log a bug in a callback of an event loop and go on: one packet ends no tunnel.
+
+        It is what `set_exception_handler` of a loop takes.
+        """
+        error = context.get("exception")
+        if not isinstance(error, Exception):
+            error = RuntimeError(context.get("message"))
+        self.crashed(error)
+
     def _log_bounded(self, line: "_Line", error: BaseException | None = None) -> None:
         allowance = self._allowances.get(line.event)
         if allowance is None:  # as many as there are kinds of event

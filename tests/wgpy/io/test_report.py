@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import logging
@@ -153,6 +154,22 @@ def test_a_bug_is_logged_with_its_traceback(form):
     Reporter("wg0").crashed(caught.value)
     assert "a bug: IndexError: list index out of range" in stream.getvalue()
     assert "Traceback" in stream.getvalue()
+
+
+def test_a_loop_goes_on_after_a_bug_in_a_callback_and_says_so():
+    stream = io.StringIO()
+    configure("error", "text", stream)
+
+    async def meet_one() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(Reporter("wg0").callback_failed)
+        loop.call_soon([].pop)
+        loop.call_exception_handler({"message": "no exception at all"})
+        await asyncio.sleep(0)
+
+    asyncio.run(meet_one())
+    assert "a bug: IndexError: pop from empty list" in stream.getvalue()
+    assert "a bug: RuntimeError: no exception at all" in stream.getvalue()
 
 
 def test_a_bug_that_every_packet_meets_fills_no_log():
