@@ -73,7 +73,7 @@ def _open(ifname: str, environ: Mapping[str, str]) -> "tuple[TunLinux, UapiListe
         tun = TunLinux.from_fd(_number(environ, "WG_TUN_FD"))
     else:
         mtu = _number(environ, "WGPY_MTU") if "WGPY_MTU" in environ else DEFAULT_MTU
-        tun = TunLinux.create(ifname, mtu)
+        tun = TunLinux.create(ifname, mtu, header=True)
     try:
         name = tun.name()
         if "WG_UAPI_FD" in environ:

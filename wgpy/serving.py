@@ -65,6 +65,7 @@ class Serving:
             device, self._udp, tun, self._clock, self._after_step, self._tun_gone
         )
         self._driver.start()
+        self._loop.call_soon(self._accelerate)
         self._loop.add_reader(self._watch.fileno(), self._link_changed)
         self._link_changed()
 
@@ -103,6 +104,14 @@ class Serving:
         self._driver.settle()
 
     # --- inside ---
+
+    def _accelerate(self) -> None:
+        """Work on bursts from now on: the node is ready, what takes time to load may follow."""
+        from wgpy.kernels.portable import PortableKernels
+
+        offloads = self.tun.offload(tcp=True, udp=True)
+        if offloads.tcp:
+            self._device.set_kernels(PortableKernels(udp=offloads.udp))
 
     def _clock(self) -> float:
         self._device.set_wall_offset(clock.wall_offset())

@@ -4,43 +4,44 @@ The engine decides, kernels compute. They are injected; without them every packe
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol, TypeAlias
 
 from wgpy.model import Buffer, TunBurst
 
-
-class Sealed(NamedTuple):
-    """Data messages end to end; all have `segment_size` bytes but the last."""
-
-    payload: Buffer
-    segment_size: int
+Sealed: TypeAlias = tuple[Buffer, int]
 
 
-class Heads(NamedTuple):
+class Heads(Protocol):
     """What the data messages of one burst have in common, and their counters."""
 
-    receiver: int
-    counters: list[int]
+    @property
+    def receiver(self) -> int:
+        """The receiver index of all of them."""
+
+    @property
+    def counters(self) -> list[int]:
+        """The counter of each."""
 
 
-class Opened(NamedTuple):
-    """Plaintexts as rows: row i at `i * stride` of `buffer`; its size, -1 if not authentic."""
+class Opened(Protocol):
+    """Plaintexts as rows; `sizes` of each, negative for what is not good."""
 
-    buffer: bytearray
-    stride: int
-    sizes: list[int]
+    @property
+    def sizes(self) -> list[int]:
+        """The size of each plaintext; the engine marks replayed ones here."""
 
     def row(self, number: int) -> Buffer:
         """Return one plaintext."""
-        start = number * self.stride
-        return memoryview(self.buffer)[start : start + self.sizes[number]]
 
 
 class Cipher(Protocol):
     """One key of a session, for bursts (paper 5.4.6)."""
 
     def seal(self, burst: TunBurst, receiver: int, counter: int, mtu: int) -> Sealed:
-        """Return a data message for each packet of a super packet that was counted."""
+        """Return a data message for each packet of a super packet that was counted.
+
+        They lie end to end; the number is the size of all but the last.
+        """
 
     def open(self, payload: Buffer, segment_size: int, counters: Sequence[int]) -> Opened:
         """Return the plaintexts of the data messages of a burst that had `Heads`."""

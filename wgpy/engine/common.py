@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from wgpy.engine.bulk import Kernels
 from wgpy.engine.crypto import StaticKey
 from wgpy.engine.indices import IndexTable
 from wgpy.engine.session import Limits, Session
@@ -36,5 +37,6 @@ class Common(Generic[P]):
     indices: IndexTable[tuple[P, Session | None]]
     out: Outbox = field(default_factory=Outbox)
     static: StaticKey | None = None
+    kernels: Kernels | None = None
     mtu: int = 1420
     up: bool = False

@@ -9,16 +9,18 @@ is, sessions and timers, and only then whether the inner source may come from th
 from collections.abc import Callable, Iterable, Sequence
 
 from wgpy.engine import constants
+from wgpy.engine.bulk import Kernels
 from wgpy.engine.common import Common, Outbox
 from wgpy.engine.deadlines import Deadlines
+from wgpy.engine.incoming import Incoming
 from wgpy.engine.indices import IndexTable
 from wgpy.engine.outgoing import Outgoing
-from wgpy.engine.peer import Path, Peer
+from wgpy.engine.peer import Peer
 from wgpy.engine.reception import Reception
 from wgpy.engine.roster import Roster
 from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import Drop, Rejected
-from wgpy.events import DatagramReceived, Event, InnerReceived
+from wgpy.events import DatagramReceived, Event
 from wgpy.model import (
     Buffer,
     Burst,
@@ -29,7 +31,7 @@ from wgpy.model import (
     PublicKey,
     TunBurst,
 )
-from wgpy.wire import ip, messages
+from wgpy.wire import messages
 
 
 class Device:
@@ -58,6 +60,7 @@ class Device:
         self._reception = Reception(self._common, self._roster.peers)
         self._deadlines: Deadlines[Peer] = Deadlines()
         self._outgoing = Outgoing(self._common, self._roster)
+        self._incoming = Incoming(self._common, self._roster, embedded=embedded)
         self._embedded = embedded
 
     # --- the engine's verbs ---
@@ -67,19 +70,8 @@ class Device:
         if not self._common.up:
             return
         touched: dict[Peer, None] = {}
-        run: list[tuple[int, Buffer]] = []
-        run_receiver, run_burst = -1, None
-        for burst in bursts:
-            for payload in burst.segments():
-                kind, receiver, counter = messages.data_fields_untrusted(payload)
-                if kind != messages.TYPE_DATA:
-                    self._receive_other(payload, burst, touched, now)
-                    continue
-                if receiver != run_receiver or not _same_path(burst, run_burst):
-                    self._receive_data(run_receiver, run, run_burst, touched, now)
-                    run, run_receiver, run_burst = [], receiver, burst
-                run.append((counter, payload))
-        self._receive_data(run_receiver, run, run_burst, touched, now)
+        for burst, payload in self._incoming.receive(bursts, touched, now):
+            self._receive_other(payload, burst, touched, now)
         self._reception.work_off(touched, now)
         self._rearm(touched)
 
@@ -89,7 +81,7 @@ class Device:
             return
         runs = self._outgoing.runs(packets, now)
         for run in runs:
-            run.peer.send(run.packets, run.tos, run.mtu, now)
+            run.send(now)
         self._rearm(dict.fromkeys(run.peer for run in runs))
 
     def handle_deadline(self, now: float) -> None:
@@ -176,6 +168,10 @@ class Device:
             self._reception.reset()
         self._rearm(self._roster.peers.values())
 
+    def set_kernels(self, kernels: Kernels | None) -> None:
+        """Work on bursts with these from now on; None: packet by packet."""
+        self._common.kernels = kernels
+
     def set_mtu(self, mtu: int) -> None:
         """Follow the interface's MTU, in bytes: padding does not exceed it."""
         self._common.mtu = mtu
@@ -216,50 +212,6 @@ class Device:
     def _out(self) -> Outbox:
         return self._common.out
 
-    # hot path: bench/engine
-    def _receive_data(
-        self,
-        receiver: int,
-        run: Sequence[tuple[int, Buffer]],
-        burst: Burst | None,
-        touched: dict[Peer, None],
-        now: float,
-    ) -> None:
-        if burst is None:
-            return
-        peer, session = self._common.indices.lookup(receiver) or (None, None)
-        if peer is None or session is None:
-            self._drop(Drop.UNKNOWN_INDEX, len(run))
-            return
-        touched[peer] = None
-        path = Path(burst.remote, burst.local)
-        received, tos, new = 0, burst.tos, tuple.__new__
-        lookup, append = self._roster.routes.lookup, self._out.packets.append
-        for plaintext in peer.receive_data(session, run, path, now):
-            try:
-                source, size = ip.source_and_size_untrusted(plaintext)
-            except Rejected as rejected:
-                self._receive_inner(peer, plaintext, rejected.drop)
-                continue
-            if lookup(source) is not peer:
-                self._drop(Drop.NOT_ALLOWED)
-                continue
-            received += len(plaintext) + messages.DATA_OVERHEAD
-            packet: Buffer = plaintext if size == len(plaintext) else plaintext[:size]
-            if tos:
-                packet = ip.ecn_from_outer(packet, tos)
-            append(new(TunBurst, (packet, 0, 0, 0, 0)))
-        peer.count_received(received)
-
-    def _receive_inner(self, peer: Peer, payload: bytes, drop: Drop) -> None:
-        if not self._embedded or ip.version(payload) in (4, 6):
-            self._drop(drop)
-        elif len(self._out.events) >= constants.MAX_FOREIGN:
-            self._drop(Drop.FOREIGN_OVERFLOW)
-        else:
-            peer.count_received(len(payload) + messages.DATA_OVERHEAD)
-            self._out.events.append(InnerReceived(peer.public_key, payload))
-
     def _receive_other(
         self, payload: Buffer, burst: Burst, touched: dict[Peer, None], now: float
     ) -> None:
@@ -297,8 +249,3 @@ class Device:
     def _rearm(self, peers: Iterable[Peer]) -> None:
         for peer in peers:
             self._deadlines.set(peer, peer.next_deadline())
-
-
-def _same_path(burst: Burst, other: Burst | None) -> bool:
-    """Tell whether two bursts differ in nothing but what they carry."""
-    return burst is other or (other is not None and burst[2:] == other[2:])

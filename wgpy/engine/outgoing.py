@@ -27,6 +27,15 @@ class Run(NamedTuple):
     tos: int
     mtu: int
     packets: list[Buffer]
+    # Instead of packets, a super packet.
+    burst: TunBurst | None = None
+
+    def send(self, now: float) -> None:
+        """Hand the run to its peer."""
+        if self.burst is None:
+            self.peer.send(self.packets, self.tos, self.mtu, now)
+        else:
+            self.peer.send_burst(self.burst, self.tos, self.mtu, now)
 
 
 class Outgoing:
@@ -54,35 +63,59 @@ class Outgoing:
         flow_of_run: tuple[object, ...] = _NO_FLOW
         together: list[Buffer] = []
         for burst in packets:
-            packet = burst[0]
-            assert not isinstance(packet, list), "only packets for the host are in pieces"
+            packet, whole = self._whole(burst)
             try:
                 flow = ip.flow_untrusted(packet)
             except Rejected as rejected:
                 self._drop(rejected.drop)
                 continue
-            if flow == flow_of_run:
+            if whole and flow == flow_of_run:
                 together.append(packet)
                 continue
+            flow_of_run = _NO_FLOW
             destination = ip.destination_untrusted(packet)
-            peer = self._roster.routes.lookup(destination)
-            if peer is None or (endpoint := peer.path.endpoint) is None:
-                self._refuse(packet, Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT, now)
-                continue
-            # What goes to where the peer is has to be looked at packet by packet.
-            flow_of_run = flow if destination != endpoint.host else _NO_FLOW
-            if flow_of_run is _NO_FLOW and is_loop(packet, peer):
-                self._drop(Drop.LOOPED)
+            peer = self._peer_for(destination, packet, now)
+            if peer is None:
                 continue
             tos = ip.ecn_to_outer(packet)
             mtu = self._route_mtus.lookup(destination, self._common.mtu)
+            if not whole:
+                latest.pop(peer, None)
+                runs.append(new(Run, (peer, tos, mtu, [], burst)))
+                continue
+            # What goes to where the peer is has to be looked at packet by packet.
+            if peer.path.endpoint is not None and destination != peer.path.endpoint.host:
+                flow_of_run = flow
             run = latest.get(peer)
             if run is None or run.tos != tos or run.mtu != mtu:
-                run = latest[peer] = new(Run, (peer, tos, mtu, []))
+                run = latest[peer] = new(Run, (peer, tos, mtu, [], None))
                 runs.append(run)
             together = run.packets
             together.append(packet)
         return runs
+
+    def _whole(self, burst: TunBurst) -> tuple[Buffer, bool]:
+        """Return the packet, its checksum filled in; False if it is a super packet."""
+        packet, gso_type, _, csum_start, _ = burst
+        assert not isinstance(packet, list), "only packets for the host are in pieces"
+        if not csum_start:
+            return packet, True
+        if gso_type:
+            return packet, False
+        kernels = self._common.kernels
+        assert kernels is not None, "nobody took over checksums from the host"
+        return kernels.complete(burst), True
+
+    def _peer_for(self, destination: bytes, packet: Buffer, now: float) -> Peer | None:
+        """Return whose a packet is; None if it was refused or is dropped."""
+        peer = self._roster.routes.lookup(destination)
+        if peer is None or (endpoint := peer.path.endpoint) is None:
+            self._refuse(packet, Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT, now)
+            return None
+        if destination == endpoint.host and is_loop(packet, peer):
+            self._drop(Drop.LOOPED)
+            return None
+        return peer
 
     def _refuse(self, packet: Buffer, drop: Drop, now: float) -> None:
         self._drop(drop)

@@ -32,6 +32,7 @@ from wgpy.model import (
     Local,
     PublicKey,
     Secret,
+    TunBurst,
 )
 from wgpy.wire.messages import DATA_OVERHEAD, CookieReply, Response
 
@@ -121,6 +122,27 @@ class Peer:
         self._emit(session.seal(packets, mtu), tos)
         self._sent(session, now, data=True)
 
+    def send_burst(self, burst: TunBurst, tos: int, mtu: int, now: float) -> None:
+        """Send a super packet, sealed as one; without a session its packets wait."""
+        kernels, session = self._common.kernels, self._slots.current
+        assert kernels is not None, "nobody asked the host for super packets"
+        try:
+            count = kernels.count_untrusted(burst)
+        except Rejected as rejected:
+            self._common.out.drops[rejected.drop] += 1
+            return
+        if session is None or self._staged or not session.can_send(count, now):
+            self.send(kernels.segment(burst), tos, mtu, now)
+            return
+        payload, size = session.seal_burst(burst, count, mtu, kernels)
+        endpoint, local = self.path
+        if endpoint is None:
+            self._common.out.drops[Drop.NO_ENDPOINT] += count
+            return
+        self.traffic.tx_bytes += len(payload)
+        self._common.out.bursts.append(Burst(payload, size, endpoint, local, tos))
+        self._sent(session, now, data=True)
+
     def send_keepalive(self, now: float) -> None:
         """Send what waits; if nothing does, an empty packet (paper 6.5)."""
         if not self._staged:
@@ -202,6 +224,13 @@ class Peer:
         opened = session.open_untrusted(messages, now, self._common.out.drops)
         if not opened:
             return []
+        packets = [plaintext for plaintext in opened if plaintext]
+        self.traffic.rx_bytes += DATA_OVERHEAD * (len(opened) - len(packets))
+        self.received(session, path, now, data=bool(packets))
+        return packets
+
+    def received(self, session: Session, path: Path, now: float, *, data: bool) -> None:
+        """Act on authentic messages on a session; `data` tells if one was no keepalive."""
         self._move(path)
         gone = self._slots.confirm(session)
         if gone is not None:
@@ -212,11 +241,8 @@ class Peer:
         if current is not None and current.asks_renewal(now):
             self.initiate(now)
         self._heard(now)
-        packets = [plaintext for plaintext in opened if plaintext]
-        self.traffic.rx_bytes += DATA_OVERHEAD * (len(opened) - len(packets))
-        if packets:
+        if data:
             self._timers.data_received(now)
-        return packets
 
     def count_received(self, size: int) -> None:
         """Count the UDP payload of a message that was found good."""

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wgpy.engine import constants
+from wgpy.engine.bulk import Cipher, Kernels, Opened, Sealed
 from wgpy.engine.crypto import Aead, NotAuthentic
 from wgpy.engine.replay import ReplayWindow
-from wgpy.errors import Drop
-from wgpy.model import Buffer
+from wgpy.errors import Drop, Rejected
+from wgpy.model import Buffer, Burst, TunBurst
 from wgpy.wire.messages import ciphertext, encode_data_header, nonce
 
 
@@ -27,12 +28,16 @@ class Limits:
 
 
 PAPER_LIMITS = Limits()
+# In place of the size of a plaintext: authentic, but seen before or too late.
+REPLAYED = -2
 
 
 class Session:
     """The keys, the counter and the replay window of one handshake's outcome."""
 
     __slots__ = (
+        "_ciphers",
+        "_keys",
         "_limits",
         "_open",
         "_renewal_asked_at",
@@ -59,6 +64,8 @@ class Session:
         self._seal = Aead(send)
         self._open = Aead(receive)
         self._window = ReplayWindow()
+        self._keys = send, receive
+        self._ciphers: tuple[Kernels, Cipher, Cipher] | None = None
         self._limits = limits
         self._renewal_asked_at: float | None = None
         self.local_index = local_index
@@ -149,6 +156,40 @@ class Session:
             else:
                 drops[Drop.REPLAYED] += 1
         return opened
+
+    def seal_burst(self, burst: TunBurst, count: int, mtu: int, kernels: Kernels) -> Sealed:
+        """Return the data messages of a super packet; the caller asked `can_send(count)`."""
+        _, sending, _ = self._bulk(kernels)
+        sealed = sending.seal(burst, self.remote_index, self.sent, mtu)
+        self.sent += count
+        return sealed
+
+    def open_burst_untrusted(
+        self, burst: Burst, counters: Sequence[int], now: float, kernels: Kernels
+    ) -> Opened:
+        """Return the plaintexts of a burst of data messages; size -1 for what is not good.
+
+        Raises:
+            Rejected: KEY_EXPIRED, for all of them.
+        """
+        if self.age(now) >= self._limits.reject_after_time:
+            raise Rejected(Drop.KEY_EXPIRED)
+        _, _, receiving = self._bulk(kernels)
+        assert not isinstance(burst.payload, list)
+        opened = receiving.open(burst.payload, burst.segment_size, counters)
+        accept, sizes = self._window.accept, opened.sizes
+        for row, counter in enumerate(counters):
+            if sizes[row] >= 0 and not accept(counter):
+                sizes[row] = REPLAYED
+        return opened
+
+    def _bulk(self, kernels: Kernels) -> tuple[Kernels, Cipher, Cipher]:
+        ciphers = self._ciphers
+        if ciphers is None or ciphers[0] is not kernels:
+            send, receive = self._keys
+            ciphers = kernels, kernels.cipher(send), kernels.cipher(receive)
+            self._ciphers = ciphers
+        return ciphers
 
 
 def padding(size: int, mtu: int) -> int:

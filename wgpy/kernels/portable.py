@@ -24,13 +24,6 @@ _HEAD: Final = Struct("<IIQ")
 _nonce: Final[Callable[[int], bytes]] = Struct("<4xQ").pack
 
 
-class Sealed(NamedTuple):
-    """See `engine.bulk`: the payload and the size of each message in it."""
-
-    payload: Buffer
-    segment_size: int
-
-
 class Heads(NamedTuple):
     """See `engine.bulk`: the receiver and the counters of a burst."""
 
@@ -45,6 +38,11 @@ class Opened(NamedTuple):
     stride: int
     sizes: list[int]
 
+    def row(self, number: int) -> Buffer:
+        """Return one plaintext."""
+        start = number * self.stride
+        return memoryview(self.buffer)[start : start + self.sizes[number]]
+
 
 class Cipher:
     """One key of a session (paper 5.4.6)."""
@@ -56,7 +54,9 @@ class Cipher:
         self._segmenter = segmenter
 
     # hot path: bench/engine
-    def seal(self, burst: TunBurst, receiver: int, counter: int, mtu: int) -> Sealed:
+    def seal(
+        self, burst: TunBurst, receiver: int, counter: int, mtu: int
+    ) -> tuple[Buffer, int]:
         """Return a data message for each packet of a super packet that was counted."""
         segments = measure_untrusted(burst)
         count, size, last_size, _ = segments
@@ -76,7 +76,7 @@ class Cipher:
             at += stride
         end = at + last_padded
         encrypt_into(_nonce(counter + count - 1), view[at:end], None, view[at : end + _TAG])
-        return Sealed(view[: end + _TAG], stride)
+        return view[: end + _TAG], stride
 
     # hot path: bench/engine
     def open(self, payload: Buffer, segment_size: int, counters: Sequence[int]) -> Opened:

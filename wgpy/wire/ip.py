@@ -158,6 +158,11 @@ def ecn_to_outer(packet: Buffer) -> int:
     return _ECT_0 if ecn == _CE else ecn
 
 
+def marks(tos: int) -> bool:
+    """Tell whether an outer traffic class may change the packets in it: CE or ECT(1)."""
+    return tos & _ECN not in (_NOT_ECT, _ECT_0)
+
+
 def ecn_from_outer(packet: Buffer, tos: int) -> Buffer:
     """Return the packet with the congestion that its outer traffic class tells of (RFC 6040).
 

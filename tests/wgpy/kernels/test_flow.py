@@ -1,7 +1,8 @@
 import pytest
 
 from tests.wgpy.kernels.packets import ip4, ip6, tcp, udp
-from wgpy.kernels import flow, vnet
+from wgpy.kernels import flow
+from wgpy.wire import vnet
 
 H = bytes(100)
 TCP4, TCP6, UDP4, UDP6 = tcp(4, H), tcp(6, H), udp(4, H), udp(6, H)

@@ -23,11 +23,11 @@ from tests.wgpy.kernels.packets import (
     take_apart,
     tcp,
 )
-from wgpy.kernels import vnet
 from wgpy.kernels.coalesce import coalesce
 from wgpy.kernels.inorder import Coalescer
 from wgpy.kernels.segment import complete_checksum
 from wgpy.model import TunBurst
+from wgpy.wire import vnet
 
 pytestmark = pytest.mark.root
 

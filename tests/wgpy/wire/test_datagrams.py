@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgpy.kernels.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join, split
 from wgpy.model import Buffer
+from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join, split
 
 UDP_SEGMENT, UDP_GRO = 103, 104
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tests.wgpy.kernels.packets import START, TIMESTAMPS, super_tcp, super_udp, tcp, udp
 from wgpy.errors import Drop, Rejected
-from wgpy.kernels import vnet
 from wgpy.model import TunBurst
+from wgpy.wire import vnet
 
 
 def header(

@@ -1,0 +1,174 @@
+"""Data messages from the network: opened, checked, and handed to the host.
+
+The order of checks is the kernel's: index, age, authenticity, replay, then where the peer is,
+sessions and timers, and only then whether the inner source may come from this peer. A burst
+that is all data for one session is opened at once; if it is one flow it stays one packet.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from wgpy.engine import constants
+from wgpy.engine.bulk import Heads, Opened
+from wgpy.engine.common import Common
+from wgpy.engine.peer import Path, Peer
+from wgpy.engine.roster import Roster
+from wgpy.engine.session import REPLAYED
+from wgpy.errors import Drop, Rejected
+from wgpy.events import InnerReceived
+from wgpy.model import Buffer, Burst, TunBurst
+from wgpy.wire import ip, messages
+
+
+class Incoming:
+    """The way of data messages through a device; `embedded` as in `Device`."""
+
+    def __init__(self, common: Common[Peer], roster: Roster, *, embedded: bool) -> None:
+        self._common = common
+        self._roster = roster
+        self._embedded = embedded
+
+    # hot path: bench/engine
+    def receive(
+        self, bursts: Sequence[Burst], touched: dict[Peer, None], now: float
+    ) -> Iterator[tuple[Burst, Buffer]]:
+        """Take bursts; yield what is no data message, and add the peers that were moved.
+
+        Data messages that come one after the other by one way for one session are one run.
+        """
+        run: list[tuple[int, Buffer]] = []
+        run_receiver, run_burst = -1, None
+        for burst in bursts:
+            heads = self._heads(burst)
+            if heads is not None:
+                self._receive_run(run_receiver, run, run_burst, touched, now)
+                run, run_receiver, run_burst = [], -1, None
+                self._receive_burst(burst, heads, touched, now)
+                continue
+            for payload in burst.segments():
+                kind, receiver, counter = messages.data_fields_untrusted(payload)
+                if kind != messages.TYPE_DATA:
+                    yield burst, payload
+                    continue
+                if receiver != run_receiver or not _same_path(burst, run_burst):
+                    self._receive_run(run_receiver, run, run_burst, touched, now)
+                    run, run_receiver, run_burst = [], receiver, burst
+                run.append((counter, payload))
+        self._receive_run(run_receiver, run, run_burst, touched, now)
+
+    def _heads(self, burst: Burst) -> Heads | None:
+        payload, kernels = burst.payload, self._common.kernels
+        if kernels is None or isinstance(payload, list) or len(payload) <= burst.segment_size:
+            return None
+        return kernels.heads_untrusted(payload, burst.segment_size)
+
+    # --- a run of single messages ---
+
+    # hot path: bench/engine
+    def _receive_run(
+        self,
+        receiver: int,
+        run: Sequence[tuple[int, Buffer]],
+        burst: Burst | None,
+        touched: dict[Peer, None],
+        now: float,
+    ) -> None:
+        if burst is None:
+            return
+        peer, session = self._common.indices.lookup(receiver) or (None, None)
+        if peer is None or session is None:
+            self._drop(Drop.UNKNOWN_INDEX, len(run))
+            return
+        touched[peer] = None
+        path = Path(burst.remote, burst.local)
+        self._deliver(peer, peer.receive_data(session, run, path, now), burst.tos)
+
+    def _deliver(self, peer: Peer, plaintexts: Sequence[Buffer], tos: int) -> None:
+        """Check plaintexts that are not empty, and hand those that are good to the host."""
+        received, packets = 0, []
+        lookup = self._roster.routes.lookup
+        for plaintext in plaintexts:
+            try:
+                source, size = ip.source_and_size_untrusted(plaintext)
+            except Rejected as rejected:
+                self._receive_inner(peer, plaintext, rejected.drop)
+                continue
+            if lookup(source) is not peer:
+                self._drop(Drop.NOT_ALLOWED)
+                continue
+            received += len(plaintext) + messages.DATA_OVERHEAD
+            packet: Buffer = plaintext if size == len(plaintext) else plaintext[:size]
+            if tos:
+                packet = ip.ecn_from_outer(packet, tos)
+            packets.append(packet)
+        peer.count_received(received)
+        kernels, new = self._common.kernels, tuple.__new__
+        if kernels is not None and len(packets) > 1:
+            self._common.out.packets += kernels.coalesce(packets)
+        else:
+            self._common.out.packets += [new(TunBurst, (each, 0, 0, 0, 0)) for each in packets]
+
+    def _receive_inner(self, peer: Peer, payload: Buffer, drop: Drop) -> None:
+        out = self._common.out
+        if not self._embedded or ip.version(payload) in (4, 6):
+            self._drop(drop)
+        elif len(out.events) >= constants.MAX_FOREIGN:
+            self._drop(Drop.FOREIGN_OVERFLOW)
+        else:
+            peer.count_received(len(payload) + messages.DATA_OVERHEAD)
+            out.events.append(InnerReceived(peer.public_key, bytes(payload)))
+
+    # --- a burst at once ---
+
+    # hot path: bench/engine
+    def _receive_burst(
+        self, burst: Burst, heads: Heads, touched: dict[Peer, None], now: float
+    ) -> None:
+        count, kernels = len(heads.counters), self._common.kernels
+        peer, session = self._common.indices.lookup(heads.receiver) or (None, None)
+        if peer is None or session is None or kernels is None:
+            self._drop(Drop.UNKNOWN_INDEX, count)
+            return
+        try:
+            opened = session.open_burst_untrusted(burst, heads.counters, now, kernels)
+        except Rejected as rejected:
+            self._drop(rejected.drop, count)
+            return
+        sizes = opened.sizes
+        smallest = min(sizes)
+        if smallest < 0:
+            self._drop(Drop.REPLAYED, sizes.count(REPLAYED))
+            self._drop(Drop.NOT_AUTHENTIC, sizes.count(-1))
+            if max(sizes) < 0:
+                return
+        touched[peer] = None
+        peer.received(session, Path(burst.remote, burst.local), now, data=max(sizes) > 0)
+        if smallest <= 0 or not self._deliver_whole(peer, opened, burst.tos):
+            peer.count_received(messages.DATA_OVERHEAD * sizes.count(0))
+            rows = [opened.row(number) for number, size in enumerate(sizes) if size > 0]
+            self._deliver(peer, rows, burst.tos)
+
+    def _deliver_whole(self, peer: Peer, opened: Opened, tos: int) -> bool:
+        """Hand all plaintexts to the host as one super packet, if they are one good flow."""
+        kernels = self._common.kernels
+        if kernels is None or ip.marks(tos):
+            return False
+        merged = kernels.merge(opened)
+        if merged is None:
+            return False
+        source, _ = ip.source_and_size_untrusted(opened.row(0))
+        if self._roster.routes.lookup(source) is not peer:
+            self._drop(Drop.NOT_ALLOWED, len(opened.sizes))
+            return True
+        overhead = messages.DATA_OVERHEAD * len(opened.sizes)
+        peer.count_received(sum(opened.sizes) + overhead)
+        self._common.out.packets.append(merged)
+        return True
+
+    def _drop(self, drop: Drop, count: int = 1) -> None:
+        if count:
+            self._common.out.drops[drop] += count
+
+
+def _same_path(burst: Burst, other: Burst | None) -> bool:
+    """Tell whether two bursts differ in nothing but what they carry."""
+    return burst is other or (other is not None and burst[2:] == other[2:])
