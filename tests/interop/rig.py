@@ -262,7 +262,7 @@ class Pinging:
     """Pings, twenty a second, while the context lasts; afterwards `sent` and `lost`."""
 
     def __init__(self, lab: Lab, ns: str, ip: str) -> None:
-        self.child = lab.spawn(ns, "ping", "-n", "-q", "-i", 0.05, "-W", 1, ip)
+        self.child = lab.spawn(ns, "ping", "-n", "-i", 0.05, ip)
         self.sent = self.lost = 0
 
     def __enter__(self) -> Self:
@@ -271,6 +271,9 @@ class Pinging:
     def __exit__(self, *_: object) -> None:
         self.child.signal(signal.SIGINT)
         self.child.wait()
-        match = re.search(r"(\d+) packets transmitted, (\d+) received", self.child.log())
-        assert match is not None, self.child.log()
-        self.sent, self.lost = int(match[1]), int(match[1]) - int(match[2])
+        # Those still under way at the end are neither lost nor sent.
+        answered = {
+            int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", self.child.log())
+        }
+        self.sent = max(answered, default=0)
+        self.lost = self.sent - len(answered)

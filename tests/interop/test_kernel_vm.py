@@ -51,27 +51,3 @@ def test_it_answers_and_calls_through_the_nat_of_qemu(lab):
             vm.run("ip link set wg0 up")
             wait_until(lambda: vm.ping("10.9.0.1", 1), 20, f"an answer by way of {host}")
             assert f"\t{source}:" in node.show("endpoints")
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]"])
-def test_it_tunnels_over_a_cable(lab, host):
-    ns, (here, there) = lab.ns(), (keypair(), keypair())
-    node = foreign.launch(lab, ns, "wireguard-go")
-    node.configure(
-        f"[Interface]\nPrivateKey = {here[0]}\nListenPort = 51820\n"
-        f"[Peer]\nPublicKey = {there[1]}\nAllowedIPs = 10.9.0.2/32, fd09::2/128\n"
-    )
-    node.up("10.9.0.1/24", "fd09::1/64")
-    with KernelVm.wired(lab, ns) as vm:
-        vm.wireguard(
-            "wg0",
-            f"[Interface]\nPrivateKey = {there[0]}\nListenPort = 51820\n"
-            f"[Peer]\nPublicKey = {here[1]}\nAllowedIPs = 10.9.0.1/32, fd09::1/128\n"
-            f"Endpoint = {host}:51820\n",
-            "10.9.0.2/24",
-            "fd09::2/64",
-        )
-        wait_until(lambda: vm.ping("10.9.0.1", 1), 20, "an answer through the tunnel")
-        assert lab.ping(ns, "10.9.0.2", 20, flood=True) == 20
-        assert lab.ping(ns, "fd09::2", 5, options=("-s", 1300)) == 5

@@ -5,6 +5,7 @@ JSON of `wgpy show --json`: one object, a member an interface, by name:
     public_key            base64, null without a private key
     listen_port           number
     fwmark                number, 0 is off
+    drops                 what was dropped: reason to number of packets or messages
     peers                 list, in the device's order, of
       public_key            base64
       has_preshared_key     true or false
@@ -80,6 +81,8 @@ def _device_fields(device: DeviceStatus) -> list[tuple[str, str]]:
         fields.append(("listening port", str(device.listen_port)))
     if device.fwmark:
         fields.append(("fwmark", f"{device.fwmark:#x}"))
+    for reason, count in sorted(device.drops, key=lambda drop: -drop[1]):
+        fields.append(("dropped", f"{count}: {reason}"))
     return fields
 
 
@@ -91,8 +94,8 @@ def _peer_fields(peer: PeerStatus, wall_now: float) -> list[tuple[str, str]]:
     if peer.endpoint is not None:
         fields.append(("endpoint", format_endpoint(peer.endpoint)))
     fields.append(("allowed ips", allowed))
-    if peer.last_handshake:
-        fields.append(("latest handshake", format_ago(wall_now - peer.last_handshake)))
+    ago = format_ago(wall_now - peer.last_handshake) if peer.last_handshake else "never"
+    fields.append(("latest handshake", ago))
     if peer.rx_bytes or peer.tx_bytes:
         rx, tx = format_size(peer.rx_bytes), format_size(peer.tx_bytes)
         fields.append(("transfer", f"{rx} received, {tx} sent"))
@@ -136,6 +139,7 @@ def _plain_device(device: DeviceStatus) -> dict[str, object]:
         "public_key": None if key is None else str(key),
         "listen_port": device.listen_port,
         "fwmark": device.fwmark,
+        "drops": dict(device.drops),
         "peers": [_plain_peer(peer) for peer in device.peers],
     }
 

@@ -39,6 +39,7 @@ _MAX_U16 = 2**16 - 1
 _MAX_U32 = 2**32 - 1
 _NANO = 10**9
 _MAX_KEY_NAME = 32
+DROP_KEY: Final = "wgpy_drop"
 
 
 class Operation(Enum):
@@ -291,7 +292,11 @@ def format_errno(errno: int, operation: Operation | None) -> bytes:
 
 
 def format_get(status: DeviceStatus) -> bytes:
-    """Return the answer to a `get`, in the order of wireguard-go."""
+    """Return the answer to a `get`, in the order of wireguard-go.
+
+    What was dropped follows the device's properties under a key of our own, which `wg` passes
+    over: a count, a blank and the reason.
+    """
     lines: list[str] = []
     if status.private_key is not None and not status.private_key.is_zero:
         lines.append(f"private_key={status.private_key.reveal().hex()}")
@@ -299,6 +304,7 @@ def format_get(status: DeviceStatus) -> bytes:
         lines.append(f"listen_port={status.listen_port}")
     if status.fwmark:
         lines.append(f"fwmark={status.fwmark}")
+    lines += [f"{DROP_KEY}={count} {reason}" for reason, count in status.drops]
     for peer in status.peers:
         lines += _peer_status_lines(peer)
     lines.append("errno=0")

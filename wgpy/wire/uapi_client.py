@@ -27,7 +27,7 @@ from wgpy.wire.text import (
     parse_number,
     parse_prefix,
 )
-from wgpy.wire.uapi import Operation, UapiError
+from wgpy.wire.uapi import DROP_KEY, Operation, UapiError
 
 GET: Final = f"{Operation.GET.value}\n\n".encode()
 _MAX_U16 = 2**16 - 1
@@ -106,6 +106,7 @@ def parse_get(answer: Buffer) -> DeviceStatus:
             _number(device, "listen_port", _MAX_U16),
             _number(device, "fwmark", _MAX_U32),
             tuple(_peer_status(section) for section in sections[1:]),
+            tuple(map(_drop, device.get(DROP_KEY, ()))),
         )
     except ConfigError as error:
         raise UapiError(EPROTO, f"the device answers what is no state: {error}") from None
@@ -125,6 +126,11 @@ def _peer_status(section: _Section) -> PeerStatus:
         _number(section, "persistent_keepalive_interval", _MAX_U16),
         tuple(parse_prefix(text) for text in section.get("allowed_ip", ())),
     )
+
+
+def _drop(text: str) -> tuple[str, int]:
+    count, _, reason = text.partition(" ")
+    return reason, parse_number(count, _MAX_U64)
 
 
 def _secret(section: _Section, key: str) -> Secret | None:

@@ -45,7 +45,8 @@ peer: {TWO}
   persistent keepalive: every 25 seconds
 
 peer: {ONE}
-  allowed ips: (none)
+  allowed ips:      (none)
+  latest handshake: never
 """
 
 
@@ -70,7 +71,13 @@ def test_an_empty_device_is_one_line():
 def test_programs_get_the_documented_members():
     bare = DeviceStatus(None, None, 0, 0, ())
     shown = json.loads(format_json({"wg0": DEVICE, "wg1": bare}))
-    assert shown["wg1"] == {"public_key": None, "listen_port": 0, "fwmark": 0, "peers": []}
+    assert shown["wg1"] == {
+        "public_key": None,
+        "listen_port": 0,
+        "fwmark": 0,
+        "drops": {},
+        "peers": [],
+    }
     assert shown["wg0"]["public_key"] == str(OWN)
     assert shown["wg0"]["peers"][0]["endpoint"] is None
     assert shown["wg0"]["peers"][1] == {
@@ -84,6 +91,13 @@ def test_programs_get_the_documented_members():
         "persistent_keepalive": 25,
     }
     assert SECRET.to_base64() not in format_json({"wg0": DEVICE})
+
+
+def test_what_was_dropped_is_shown_the_most_frequent_first():
+    device = DeviceStatus(None, None, 0, 0, (), (("replayed", 1), ("no peer", 30)))
+    lines = format_human("wg0", device, 0.0, paint_plain).splitlines()
+    assert lines[1:] == ["  dropped: 30: no peer", "  dropped: 1: replayed"]
+    assert json.loads(format_json({"wg0": device}))["wg0"]["drops"]["no peer"] == 30
 
 
 @pytest.mark.parametrize(

@@ -290,11 +290,12 @@ def test_the_state_reads_as_that_of_wireguard_go():
         PEER, Secret(bytes(32)), Endpoint(b"\1" * 4, 2), 1e9 + 0.25, 5, 6, 25, (HOST,)
     )
     silent = PeerStatus(PublicKey(b"\1" * 32), Secret(PEER), None, 0.0, 0, 0, 0, ())
-    status = DeviceStatus(Secret(PEER), PEER, 51820, 7, (peer, silent), (("NO_PEER", 1),))
+    status = DeviceStatus(Secret(PEER), PEER, 51820, 7, (peer, silent), (("no peer", 1),))
     assert format_get(status).decode().split("\n") == [
         f"private_key={KEY}",
         "listen_port=51820",
         "fwmark=7",
+        "wgpy_drop=1 no peer",
         f"public_key={KEY}",
         "preshared_key=" + "0" * 64,
         "protocol_version=1",

@@ -146,3 +146,8 @@ def test_any_answer_is_a_state_or_an_error(answer):
         assert isinstance(parse_get(answer), DeviceStatus)
     except UapiError as error:
         assert error.errno > 0
+
+
+def test_what_a_device_dropped_arrives_with_its_reason():
+    status = DeviceStatus(None, None, 0, 0, (), (("no peer has it", 3), ("replayed", 1)))
+    assert parse_get(format_get(status)) == status
