@@ -144,14 +144,19 @@ class TunBurst(NamedTuple):
     """One packet of the TUN interface, or several as one super packet (virtio_net_hdr).
 
     `packet` begins with the IP header. With `gso_type` 0 it is one packet; `csum_start` other
-    than 0 says that the checksum at `csum_start + csum_offset` is to be completed.
+    than 0 says that the checksum at `csum_start + csum_offset` is to be completed. A super
+    packet for the host may be a list of buffers: the headers, then the payloads, end to end.
     """
 
-    packet: Buffer
+    packet: Buffer | list[Buffer]
     gso_type: int = 0
     gso_size: int = 0
     csum_start: int = 0
     csum_offset: int = 0
+
+    def whole(self) -> Buffer:
+        """Return the packet in one buffer."""
+        return b"".join(self.packet) if isinstance(self.packet, list) else self.packet
 
 
 class Deadline(NamedTuple):

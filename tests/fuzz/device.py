@@ -126,8 +126,8 @@ class Arena:
         for _ in range(10):
             there = self.client.take_bursts()
             back = [burst for burst in self.server.take_bursts() if burst.remote == CLIENT]
-            came += [bytes(burst.packet) for burst in self.client.take_packets()]
-            came += [bytes(burst.packet) for burst in self.server.take_packets()]
+            came += [bytes(burst.whole()) for burst in self.client.take_packets()]
+            came += [bytes(burst.whole()) for burst in self.server.take_packets()]
             if not there and not back:
                 break
             self.recorded += _payloads(there)

@@ -151,7 +151,7 @@ class World:
         """Take from the engines what they want done; after a call to one of them."""
         for host in self._hosts:
             for packet in host.engine.take_packets():
-                host.received.append(bytes(packet.packet))
+                host.received.append(bytes(packet.whole()))
                 host.received_at.append(self.now)
             for burst in host.engine.take_bursts():
                 for payload in burst.segments():

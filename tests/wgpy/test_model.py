@@ -1,6 +1,6 @@
 import pytest
 
-from wgpy.model import Burst, Endpoint, PublicKey, Secret
+from wgpy.model import Burst, Endpoint, PublicKey, Secret, TunBurst
 
 REMOTE = Endpoint(bytes([192, 0, 2, 1]), 51820)
 
@@ -48,3 +48,8 @@ def test_a_public_key_reads_as_wg_shows_it():
 )
 def test_a_burst_yields_its_datagrams(payload, size, segments):
     assert list(Burst(payload, size, REMOTE).segments()) == segments
+
+
+@pytest.mark.parametrize("packet", [b"headers payload", [b"headers ", memoryview(b"payload")]])
+def test_a_packet_in_pieces_can_be_had_whole(packet):
+    assert TunBurst(packet).whole() == b"headers payload"

@@ -55,6 +55,7 @@ class Outgoing:
         together: list[Buffer] = []
         for burst in packets:
             packet = burst[0]
+            assert not isinstance(packet, list), "only packets for the host are in pieces"
             try:
                 flow = ip.flow_untrusted(packet)
             except Rejected as rejected:

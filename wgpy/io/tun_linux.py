@@ -186,8 +186,12 @@ class TunLinux:
         """Hand packets to the host, in order; drop and count what it does not take."""
         fd, write = self._fd, os.write
         for burst in packets:
+            packet = burst[0]
             try:
-                write(fd, burst[0])
+                if isinstance(packet, list):
+                    os.writev(fd, packet)
+                else:
+                    write(fd, packet)
             except OSError as error:
                 self._count(error.errno)
 

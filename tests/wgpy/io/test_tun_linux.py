@@ -45,7 +45,7 @@ def received(tun: TunLinux, wanted: int = 1) -> list[bytes]:
     got: list[bytes] = []
 
     def enough() -> bool:
-        got.extend(bytes(b.packet) for b in tun.receive() if b.packet[0] >> 4 == 4)
+        got.extend(bytes(b.whole()) for b in tun.receive() if b.whole()[0] >> 4 == 4)
         return len(got) >= wanted
 
     wait_until(enough)

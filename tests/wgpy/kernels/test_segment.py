@@ -1,0 +1,191 @@
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.wgpy.kernels.packets import (
+    ACK,
+    CWR,
+    FIN,
+    PSH,
+    SEGMENTER,
+    START,
+    TIMESTAMPS,
+    slow_sum,
+    split,
+    super_tcp,
+    super_udp,
+    take_apart,
+    tcp,
+    udp,
+)
+from wgpy.errors import Rejected
+from wgpy.kernels import vnet
+from wgpy.kernels.segment import complete_checksum, measure_untrusted
+from wgpy.model import TunBurst
+
+
+@pytest.mark.parametrize(
+    ("burst", "sizes"),
+    [
+        (super_tcp(4, bytes(200), 100), [140, 140]),
+        (super_tcp(6, bytes(200), 100), [160, 160]),
+        (super_udp(4, bytes(200), 100), [128, 128]),
+        (super_udp(6, bytes(200), 100), [148, 148]),
+    ],
+    ids=["tcp4", "tcp6", "udp4", "udp6"],
+)
+def test_a_super_packet_becomes_packets_of_the_segment_size(burst, sizes):
+    packets = split(burst)
+    assert [len(packet) for packet in packets] == sizes
+    for packet in packets:
+        take_apart(packet)
+
+
+@given(
+    v=st.sampled_from([4, 6]),
+    payload=st.binary(min_size=1, max_size=3000),
+    gso=st.integers(1, 1500),
+    seq=st.integers(0, 2**32 - 1),
+    flags=st.integers(0, 255),
+    options=st.sampled_from([b"", TIMESTAMPS, bytes(range(40))]),
+    identification=st.integers(0, 65535),
+    tos=st.integers(0, 255),
+)
+def test_tcp_segments_are_what_the_host_would_have_sent(
+    v, payload, gso, seq, flags, options, identification, tos
+):
+    fields = {"identification": identification} if v == 4 else {"label": identification}
+    packets = split(super_tcp(v, payload, gso, seq, flags, options=options, tos=tos, **fields))
+    sent = 0
+    for number, packet in enumerate(packets):
+        chunk = payload[sent : sent + gso]
+        wanted = flags
+        if number:
+            wanted &= ~CWR
+        if number < len(packets) - 1:
+            wanted &= ~(FIN | PSH)
+        if v == 4:
+            fields["identification"] = identification + number & 0xFFFF
+        at = seq + sent & 0xFFFFFFFF
+        whole = tcp(v, chunk, at, wanted, options=options, tos=tos, **fields)
+        assert packet == whole
+        sent += len(chunk)
+    assert sent == len(payload)
+
+
+@given(
+    v=st.sampled_from([4, 6]),
+    payload=st.binary(min_size=1, max_size=3000),
+    gso=st.integers(1, 1500),
+    tos=st.integers(0, 255),
+)
+def test_udp_segments_are_what_the_host_would_have_sent(v, payload, gso, tos):
+    packets = split(super_udp(v, payload, gso, tos=tos))
+    chunks = [payload[at : at + gso] for at in range(0, len(payload), gso)]
+    fields = [{"identification": n} if v == 4 else {} for n in range(len(chunks))]
+    wanted = [udp(v, chunk, tos=tos, **f) for chunk, f in zip(chunks, fields, strict=True)]
+    assert packets == wanted
+
+
+def test_a_udp_checksum_of_zero_is_sent_as_all_ones():
+    payload = bytearray(100)
+    for word in range(65536):
+        payload[:2] = struct.pack(">H", word)
+        if udp(6, bytes(payload))[46:48] == b"\xff\xff":
+            break
+    else:
+        pytest.fail("no payload has this checksum")
+    for packet in split(super_udp(6, bytes(payload) * 3, 100)):
+        assert packet[46:48] == b"\xff\xff"
+
+
+def test_there_may_be_any_number_of_segments():
+    packets = split(super_tcp(4, bytes(range(250)) * 40, 1, 2**32 - 9))
+    assert len(packets) == 10_000
+    assert b"".join(take_apart(packet).payload for packet in packets) == bytes(range(250)) * 40
+
+
+@pytest.mark.parametrize("last", [100, 37])
+def test_rows_have_headroom_before_and_zeros_after(last):
+    burst = super_tcp(4, bytes(100) * 2 + bytes(last), 100)
+    segments = measure_untrusted(burst)
+    stride = 16 + 144 + 16
+    buffer = bytearray(b"\xee") * (segments.packets * stride)
+    SEGMENTER.segment_into(burst, segments, buffer, 16, stride)
+    for row, size in enumerate([140, 140, 40 + last]):
+        one = buffer[row * stride : (row + 1) * stride]
+        assert one[:16] == b"\xee" * 16
+        take_apart(bytes(one[16 : 16 + size]))
+        padded = -(-size // 16) * 16
+        assert one[16 + size : 16 + padded] == bytes(padded - size)
+
+
+def test_a_layout_used_again_keeps_nothing_of_the_last_burst():
+    long, short = super_tcp(4, b"\xff" * 300, 100), super_tcp(4, b"\x01" * 250, 98)
+    before = split(short)
+    split(long)
+    assert split(short) == before
+
+
+@given(
+    header=st.binary(min_size=10, max_size=10),
+    packet=st.binary(max_size=120),
+    first=st.sampled_from([0x45, 0x46, 0x4F, 0x60, 0x00]),
+)
+def test_garbage_from_the_interface_is_rejected_or_segmented(header, packet, first):
+    packet = bytes([first]) + packet
+    try:
+        burst = vnet.decode_untrusted(header, packet)
+        if burst.gso_type:
+            SEGMENTER.segment_untrusted(burst)
+        else:
+            complete_checksum(burst)
+    except Rejected:
+        pass
+
+
+@given(
+    kind=st.sampled_from([0, 1, 3, 4, 5, 0x81, 0x84]),
+    gso=st.integers(0, 200),
+    start=st.sampled_from([0, 19, 20, 24, 40, 41, 60, 119, 65535]),
+    offset=st.sampled_from([6, 16, 0, 65535]),
+    body=st.binary(max_size=120),
+    first=st.sampled_from([0x45, 0x46, 0x4A, 0x60]),
+)
+def test_near_misses_from_the_interface_are_rejected_or_segmented(
+    kind, gso, start, offset, body, first
+):
+    header = struct.pack("=BBHHHH", 1, kind, 65535, gso, start, offset)
+    try:
+        burst = vnet.decode_untrusted(header, bytes([first]) + body)
+        if burst.gso_type:
+            SEGMENTER.segment_untrusted(burst)
+        else:
+            complete_checksum(burst)
+    except Rejected:
+        pass
+
+
+@given(v=st.sampled_from([4, 6]), payload=st.binary(max_size=100), writable=st.booleans())
+def test_a_checksum_left_to_the_interface_is_completed(v, payload, writable):
+    for packet, start, offset in (
+        (tcp(v, payload), START[v], 16),
+        (udp(v, payload), START[v], 6),
+    ):
+        l4 = packet[start:]
+        partial = bytearray(packet)
+        addresses = packet[12:20] if v == 4 else packet[8:40]
+        total = struct.pack(">II", len(l4), 6 if offset == 16 else 17)
+        field = struct.pack(">H", slow_sum(addresses + total))
+        partial[start + offset : start + offset + 2] = field
+        given_ = partial if writable else bytes(partial)
+        done = complete_checksum(TunBurst(given_, 0, 0, start, offset))
+        take_apart(bytes(done))
+        assert (done is given_) == writable
+
+
+def test_a_packet_with_nothing_to_complete_is_left_alone():
+    packet = tcp(4, b"x", 1, ACK)
+    assert complete_checksum(TunBurst(packet)) is packet
