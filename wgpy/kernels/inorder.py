@@ -20,6 +20,8 @@ from wgpy.model import Buffer, TunBurst
 _V4_ID_AT: Final = 4
 _V4_CSUM_AT: Final = 10
 _ROWS: Final = 128
+# Fewer packets than these are merged one by one as fast.
+_RUN_MIN: Final = 4
 
 
 class Coalescer:
@@ -39,17 +41,28 @@ class Coalescer:
 
         `sizes` are those of the rows, at least those of the packets: padding is cut off.
         """
-        count = len(sizes)
-        if count > 1 and sizes.count(sizes[0]) >= count - 1 and sizes[-1] <= sizes[0]:
-            burst = self.coalesce_matrix(buffer, offset, stride, count, sizes[0], sizes[-1])
-            if burst is not None:
-                return [burst]
+        burst = self._coalesce_even(buffer, offset, stride, sizes)
+        if burst is not None:
+            return [burst]
         view = memoryview(buffer)
-        packets: list[Buffer] = []
-        for at, size in enumerate(sizes):
-            row = view[offset + at * stride :][:size]
-            packets.append(row[: flow.size_untrusted(row)] or row)
-        return coalesce(packets, udp=self._udp)
+        bursts: list[TunBurst] = []
+        others: list[Buffer] = []
+        begin = 0
+        for end in self._ends_of_runs(view, offset, stride, sizes):
+            at = offset + begin * stride
+            run = sizes[begin:end]
+            burst = None
+            if len(run) >= _RUN_MIN and len(run) < len(sizes):
+                burst = self._coalesce_even(buffer, at, stride, run)
+            if burst is not None:
+                bursts += coalesce(others, udp=self._udp)
+                bursts.append(burst)
+                others = []
+            else:
+                rows = [view[at + n * stride :][:size] for n, size in enumerate(run)]
+                others += [row[: flow.size_untrusted(row)] or row for row in rows]
+            begin = end
+        return bursts + coalesce(others, udp=self._udp)
 
     # hot path: bench/kernels
     def coalesce_matrix(
@@ -91,6 +104,45 @@ class Coalescer:
         payloads.append(memoryview(tail.raw)[tail.headers_size :])
         return flow.merged(head, head.payload_size, payloads, psh=tail.psh)
 
+    def _coalesce_even(
+        self, buffer: Buffer, offset: int, stride: int, sizes: Sequence[int]
+    ) -> TunBurst | None:
+        count = len(sizes)
+        if count < 2 or sizes.count(sizes[0]) < count - 1 or sizes[-1] > sizes[0]:
+            return None
+        return self.coalesce_matrix(buffer, offset, stride, count, sizes[0], sizes[-1])
+
+    def _ends_of_runs(
+        self, view: memoryview, offset: int, stride: int, sizes: Sequence[int]
+    ) -> list[int]:
+        """Return where rows end that may be one flow in order, going by their headers.
+
+        The first row says what the headers look like; the last one may be of another size.
+        """
+        head = _packet_at(view, offset, sizes[0], udp=self._udp) if sizes else None
+        rows = len(sizes) - 1
+        if head is None or rows < 2 or min(sizes[:rows]) < head.headers_size:
+            return [len(sizes)]
+        size, start = head.headers_size, head.csum_start
+        headers: Bytes = np.ndarray((rows, size), np.uint8, view, offset, (stride, 1))
+        constant = headers & _mask(head.gso_type, start, size).view(np.uint8)
+        breaks = np.zeros(rows - 1, np.bool_)
+        if head.gso_type != vnet.GSO_UDP_L4:
+            pushed = constant[:, start + flow.FLAGS_AT] & flow.PSH
+            constant[:, start + flow.FLAGS_AT] &= ~flow.PSH & 0xFF
+            at = start + flow.SEQUENCE_AT
+            sequences = np.ascontiguousarray(headers[:, at : at + 4]).view(">u4")[:, 0]
+            steps = sequences.astype(np.uint32)
+            breaks = (steps[1:] - steps[:-1] != head.payload_size) | (pushed[:-1] != 0)
+        breaks |= (constant[1:] != constant[:-1]).any(axis=1)
+        ends: list[int] = (np.flatnonzero(breaks) + 1).tolist()
+        begin = ends[-1] if ends else 0
+        first = _packet_at(view, offset + begin * stride, sizes[begin], udp=self._udp)
+        tail = _packet_at(view, offset + rows * stride, sizes[rows], udp=self._udp)
+        if not (first and tail and _may_be_one(first, tail, rows - begin + 1)):
+            ends.append(rows)
+        return [*ends, len(sizes)]
+
     def _continues(self, matrix: Matrix, head: Packet, count: int) -> bool:
         """Tell whether all rows but the last continue the first."""
         rows = matrix.words[: count - 1]
@@ -99,8 +151,7 @@ class Coalescer:
         if constant.tobytes() != constant[0].tobytes() * (count - 1):
             return False
         if head.gso_type == vnet.GSO_UDP_L4:
-            at = head.csum_start + vnet.UDP_CSUM_OFFSET
-            return bool(matrix.cells[: count - 1, at : at + 2].any(axis=1).all())
+            return True
         if count > len(self._indices):
             self._indices = np.arange(count, dtype=np.uint32)
         expected = self._indices[: count - 1] * np.uint32(head.payload_size)

@@ -74,10 +74,11 @@ def tcp(
     port: int = PORT,
     ack: int = 1,
     window: int = 3000,
+    reserved: int = 0,
     options: bytes = b"",
     **fields: int,
 ) -> bytes:
-    offset = (20 + len(options)) // 4 << 4
+    offset = (20 + len(options)) // 4 << 4 | reserved
     head = (
         struct.pack(">HHIIBBHHH", 1000, port, seq, ack, offset, flags, window, 0, 0) + options
     )

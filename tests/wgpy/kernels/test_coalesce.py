@@ -155,6 +155,7 @@ def test_a_larger_datagram_begins_anew():
         (tcp(4, H, 1, options=bytes(4)), tcp(4, H, 101), False),
         (tcp(4, H, 1, options=b"\1\1\1\1"), tcp(4, H, 101, options=b"\1\1\1\0"), False),
         (tcp(4, H, 1, window=9), tcp(4, H, 101), False),
+        (tcp(4, H, 1, reserved=1), tcp(4, H, 101), False),
         (tcp(4, H, 1), tcp(4, H, 101, ACK | FIN), False),
         (tcp(4, H, 1), tcp(4, H, 101, ACK | CWR), False),
         (tcp(4, H, 1), tcp(4, b"", 101), False),
@@ -177,6 +178,11 @@ def test_an_ip_header_with_a_wrong_checksum_is_not_healed():
 def test_a_larger_segment_goes_before_a_single_one_only():
     packets = [tcp(4, H, 1001), tcp(4, H, 1101), tcp(4, bytes(150), 851)]
     assert [len(whole(burst)) for burst in coalesce(packets, udp=True)] == [240, 190]
+
+
+def test_a_larger_segment_before_a_single_one_gives_the_segment_size():
+    (burst,) = coalesce([tcp(4, H, 101), tcp(4, bytes(150), 2**32 - 49)], udp=True)
+    assert [len(part.payload) for part in taken_apart([burst])] == [150, 100]
 
 
 @pytest.mark.parametrize("v", [4, 6])

@@ -9,6 +9,7 @@ from tests.wgpy.kernels.packets import (
     split,
     super_tcp,
     super_udp,
+    take_apart,
     tcp,
     udp,
     whole,
@@ -19,6 +20,18 @@ from wgpy.model import TunBurst
 
 COALESCER = Coalescer(udp=True)
 OFFSET, GAP = 16, 48
+# Few kinds, so that many fit each other, by few sequence numbers that continue.
+PACKETS = st.one_of(
+    st.builds(
+        tcp,
+        st.sampled_from([4, 4, 4, 6]),
+        st.just(b"ab"),
+        st.integers(0, 9).map(lambda n: n * 2),
+        st.sampled_from([ACK, ACK, ACK, ACK | PSH]),
+        port=st.sampled_from([1, 1, 1, 2]),
+    ),
+    st.builds(udp, st.just(4), st.sampled_from([b"ab", b"cd"]), port=st.sampled_from([1, 2])),
+)
 
 
 def laid_out(packets: list[bytes], padding: int = 0) -> tuple[bytearray, int, list[int]]:
@@ -82,6 +95,8 @@ def test_no_changed_byte_goes_unnoticed(v, kind):
         [tcp(4, b"ab", 1), tcp(4, b"cd", 1)],
         [tcp(4, b"ab", 1), tcp(4, b"cd", 5), tcp(4, b"ef", 3)],
         [tcp(4, b"ab", 3), tcp(4, b"cd", 1)],
+        [tcp(4, b"ab", 1), tcp(4, b"cd", 9), tcp(4, b"ef", 5)],
+        [tcp(4, b"ab", 1), tcp(4, b"cd", 3, ttl=9)],
         [tcp(4, b"ab", 1, ACK | PSH), tcp(4, b"cd", 3)],
         [tcp(4, b"ab", 1), tcp(4, b"cd", 3, ACK | PSH), tcp(4, b"ef", 5)],
         [tcp(4, b"ab", 1), tcp(4, b"cd", 3, ttl=9), tcp(4, b"ef", 5)],
@@ -108,6 +123,54 @@ def test_anything_else_is_left_to_the_general_way(packets):
     assert [(whole(burst), burst[1:]) for burst in got] == [
         (whole(burst), burst[1:]) for burst in wanted
     ]
+
+
+def rows_merged(packets: list[bytes]) -> list[TunBurst]:
+    buffer, stride, sizes = laid_out(packets)
+    return COALESCER.coalesce_rows(buffer, OFFSET, stride, sizes)
+
+
+FLOWS = {port: split(super_tcp(4, bytes(range(120)), 20, port=port)) for port in (1, 2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("packets", "counts"),
+    [
+        (FLOWS[1] + FLOWS[2] + FLOWS[3], [6, 6, 6]),
+        (FLOWS[1] + FLOWS[2] + FLOWS[1], [6, 6, 6]),
+        (FLOWS[1][:3] + FLOWS[1][4:] + FLOWS[2][:1], [3, 2, 1]),
+        (FLOWS[1] + [tcp(4, b"", 1)], [6, 1]),
+        ([tcp(4, b"", 1)] + FLOWS[1], [1, 6]),
+        (FLOWS[1] + FLOWS[2][:5] + [tcp(4, b"end", 101, ACK | PSH, port=2)], [6, 6]),
+        (FLOWS[1] + FLOWS[2][:5] + [tcp(4, b"end", 102, ACK | PSH, port=2)], [6, 5, 1]),
+        (FLOWS[1][:5] + [tcp(4, bytes(20), 101, ACK | PSH, port=1)] + FLOWS[2], [6, 6]),
+        (
+            split(super_udp(6, bytes(300), 50)) + split(super_udp(6, bytes(300), 50, ttl=9)),
+            [6, 6],
+        ),
+        (FLOWS[1] + split(super_tcp(6, bytes(120), 20)), [6, 6]),
+        (FLOWS[1] + FLOWS[2][:5] + [b"\x45"], [6, 5, 1]),
+    ],
+)
+def test_one_flow_after_the_other_is_one_super_packet_after_the_other(packets, counts):
+    bursts = rows_merged(packets)
+    assert [
+        len(split(b._replace(packet=whole(b)))) if b.gso_type else 1 for b in bursts
+    ] == counts
+    assert sorted(parts_of(bursts)) == sorted(parts_of([TunBurst(p) for p in packets]))
+
+
+def parts_of(bursts: list[TunBurst]) -> list[tuple[object, ...]]:
+    pieces = [split(b._replace(packet=whole(b))) if b.gso_type else [whole(b)] for b in bursts]
+    packets = [packet for group in pieces for packet in group]
+    return [take_apart(p)[2:] if len(p) > 20 else (p,) for p in packets]
+
+
+@given(st.lists(PACKETS, min_size=1, max_size=30))
+def test_rows_lose_nothing(packets):
+    assert sorted(parts_of(rows_merged(packets))) == sorted(
+        parts_of([TunBurst(packet) for packet in packets])
+    )
 
 
 def test_udp_stays_apart_where_the_host_does_not_take_it():
