@@ -1,4 +1,6 @@
 import struct
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -89,22 +91,62 @@ def test_udp_segments_are_what_the_host_would_have_sent(v, payload, gso, tos):
     assert packets == wanted
 
 
-def test_a_udp_checksum_of_zero_is_sent_as_all_ones():
-    payload = bytearray(100)
+def with_checksum_zero(made: Callable[[bytes], bytes], at: int, zero: bytes) -> bytes:
+    """Return a payload whose packet has a sum of zero, shown as `zero`."""
     for word in range(65536):
-        payload[:2] = struct.pack(">H", word)
-        if udp(6, bytes(payload))[46:48] == b"\xff\xff":
-            break
-    else:
-        pytest.fail("no payload has this checksum")
-    for packet in split(super_udp(6, bytes(payload) * 3, 100)):
+        payload = struct.pack(">H", word) + bytes(range(98))
+        if made(payload)[at : at + 2] == zero:
+            return payload
+    raise AssertionError("no payload has this checksum")
+
+
+def test_a_udp_checksum_of_zero_is_sent_as_all_ones():
+    payload = with_checksum_zero(partial(udp, 6), 46, b"\xff\xff")
+    for packet in split(super_udp(6, payload * 3, 100)):
         assert packet[46:48] == b"\xff\xff"
+
+
+def test_a_tcp_checksum_of_zero_is_sent_as_zero():
+    payload = with_checksum_zero(partial(tcp, 6), 56, bytes(2))
+    assert split(super_tcp(6, payload + bytes(1), 100))[0][56:58] == bytes(2)
+
+
+def test_the_identification_begins_anew_after_its_largest():
+    packets = split(super_udp(4, bytes(300), 100, identification=65534))
+    assert [take_apart(packet).identification for packet in packets] == [65534, 65535, 0]
+
+
+def test_a_shorter_last_segment_has_nothing_of_an_earlier_burst():
+    split(super_tcp(4, b"\xff" * 300, 100))
+    for packet in split(super_tcp(4, b"\x01" * 250, 100)):
+        take_apart(packet)
 
 
 def test_there_may_be_any_number_of_segments():
     packets = split(super_tcp(4, bytes(range(250)) * 40, 1, 2**32 - 9))
     assert len(packets) == 10_000
     assert b"".join(take_apart(packet).payload for packet in packets) == bytes(range(250)) * 40
+
+
+def test_segments_larger_than_a_packet_can_be_are_malformed():
+    burst = super_tcp(4, bytes(60_000), 65_535)
+    assert isinstance(burst.packet, bytearray)
+    with pytest.raises(Rejected):
+        measure_untrusted(burst._replace(packet=burst.packet + bytes(6000)))
+
+
+def test_more_layouts_than_are_kept_make_no_difference():
+    for size in range(0, 44, 4):
+        for ip_size in range(0, 44, 4):
+            plain = super_tcp(4, bytes(range(200)), 90, options=bytes(size))
+            assert isinstance(plain.packet, bytearray)
+            header = bytearray(plain.packet[:20]) + b"\1" * ip_size
+            header[0] += ip_size // 4
+            burst = plain._replace(
+                packet=header + plain.packet[20:], csum_start=plain.csum_start + ip_size
+            )
+            parts = [take_apart(packet) for packet in split(burst)]
+            assert b"".join(part.payload for part in parts) == bytes(range(200))
 
 
 @pytest.mark.parametrize("last", [100, 37])
@@ -168,22 +210,30 @@ def test_near_misses_from_the_interface_are_rejected_or_segmented(
         pass
 
 
-@given(v=st.sampled_from([4, 6]), payload=st.binary(max_size=100), writable=st.booleans())
-def test_a_checksum_left_to_the_interface_is_completed(v, payload, writable):
+def read_only(data: bytearray) -> memoryview:
+    return memoryview(bytes(data))
+
+
+@given(
+    v=st.sampled_from([4, 6]),
+    payload=st.binary(max_size=100),
+    kind=st.sampled_from([bytes, bytearray, memoryview, read_only]),
+)
+def test_a_checksum_left_to_the_interface_is_completed(v, payload, kind):
     for packet, start, offset in (
         (tcp(v, payload), START[v], 16),
         (udp(v, payload), START[v], 6),
     ):
         l4 = packet[start:]
-        partial = bytearray(packet)
+        left = bytearray(packet)
         addresses = packet[12:20] if v == 4 else packet[8:40]
         total = struct.pack(">II", len(l4), 6 if offset == 16 else 17)
         field = struct.pack(">H", slow_sum(addresses + total))
-        partial[start + offset : start + offset + 2] = field
-        given_ = partial if writable else bytes(partial)
+        left[start + offset : start + offset + 2] = field
+        given_ = kind(left)
         done = complete_checksum(TunBurst(given_, 0, 0, start, offset))
         take_apart(bytes(done))
-        assert (done is given_) == writable
+        assert (done is given_) == (kind in (bytearray, memoryview))
 
 
 def test_a_packet_with_nothing_to_complete_is_left_alone():
