@@ -159,6 +159,26 @@ class TunBurst(NamedTuple):
         return b"".join(self.packet) if isinstance(self.packet, list) else self.packet
 
 
+class Heads(NamedTuple):
+    """What the data messages of one burst have in common, and the counter of each."""
+
+    receiver: int
+    counters: list[int]
+
+
+class Opened(NamedTuple):
+    """Plaintexts of one burst as rows: row i is at `i * stride`; its size, negative if bad."""
+
+    buffer: bytearray
+    stride: int
+    sizes: list[int]
+
+    def row(self, number: int) -> Buffer:
+        """Return one plaintext."""
+        start = number * self.stride
+        return memoryview(self.buffer)[start : start + self.sizes[number]]
+
+
 class Deadline(NamedTuple):
     """When an engine wants to be woken, and why (for logs and tests)."""
 

@@ -6,32 +6,9 @@ The engine decides, kernels compute. They are injected; without them every packe
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
-from wgpy.model import Buffer, TunBurst
+from wgpy.model import Buffer, Heads, Opened, TunBurst
 
 Sealed: TypeAlias = tuple[Buffer, int]
-
-
-class Heads(Protocol):
-    """What the data messages of one burst have in common, and their counters."""
-
-    @property
-    def receiver(self) -> int:
-        """The receiver index of all of them."""
-
-    @property
-    def counters(self) -> list[int]:
-        """The counter of each."""
-
-
-class Opened(Protocol):
-    """Plaintexts as rows; `sizes` of each, negative for what is not good."""
-
-    @property
-    def sizes(self) -> list[int]:
-        """The size of each plaintext; the engine marks replayed ones here."""
-
-    def row(self, number: int) -> Buffer:
-        """Return one plaintext."""
 
 
 class Cipher(Protocol):

@@ -8,14 +8,13 @@ that is all data for one session is opened at once; if it is one flow it stays o
 from collections.abc import Iterator, Sequence
 
 from wgpy.engine import constants
-from wgpy.engine.bulk import Heads, Opened
 from wgpy.engine.common import Common
 from wgpy.engine.peer import Path, Peer
 from wgpy.engine.roster import Roster
 from wgpy.engine.session import REPLAYED
 from wgpy.errors import Drop, Rejected
 from wgpy.events import InnerReceived
-from wgpy.model import Buffer, Burst, TunBurst
+from wgpy.model import Buffer, Burst, Heads, Opened, TunBurst
 from wgpy.wire import ip, messages
 
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wgpy.engine import constants
-from wgpy.engine.bulk import Cipher, Kernels, Opened, Sealed
+from wgpy.engine.bulk import Cipher, Kernels, Sealed
 from wgpy.engine.crypto import Aead, NotAuthentic
 from wgpy.engine.replay import ReplayWindow
 from wgpy.errors import Drop, Rejected
-from wgpy.model import Buffer, Burst, TunBurst
+from wgpy.model import Buffer, Burst, Opened, TunBurst
 from wgpy.wire.messages import ciphertext, encode_data_header, nonce
 
 

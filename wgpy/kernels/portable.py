@@ -6,7 +6,7 @@ row is sealed where it stands. What is received is opened into a matrix of plain
 
 from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -15,33 +15,13 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from wgpy.kernels.coalesce import coalesce
 from wgpy.kernels.inorder import Coalescer
 from wgpy.kernels.segment import Segmenter, complete_checksum, measure_untrusted
-from wgpy.model import Buffer, TunBurst
+from wgpy.model import Buffer, Heads, Opened, TunBurst
 from wgpy.wire.messages import DATA_HEADER_SIZE, DATA_OVERHEAD, TYPE_DATA
 
 _PADDING: Final = 16
 _TAG: Final = 16
 _HEAD: Final = Struct("<IIQ")
 _nonce: Final[Callable[[int], bytes]] = Struct("<4xQ").pack
-
-
-class Heads(NamedTuple):
-    """See `engine.bulk`: the receiver and the counters of a burst."""
-
-    receiver: int
-    counters: list[int]
-
-
-class Opened(NamedTuple):
-    """See `engine.bulk`: plaintexts as rows."""
-
-    buffer: bytearray
-    stride: int
-    sizes: list[int]
-
-    def row(self, number: int) -> Buffer:
-        """Return one plaintext."""
-        start = number * self.stride
-        return memoryview(self.buffer)[start : start + self.sizes[number]]
 
 
 class Cipher:

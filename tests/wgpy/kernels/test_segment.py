@@ -128,6 +128,27 @@ def test_there_may_be_any_number_of_segments():
     assert b"".join(take_apart(packet).payload for packet in packets) == bytes(range(250)) * 40
 
 
+def test_segments_larger_than_a_packet_can_be_are_malformed():
+    burst = super_tcp(4, bytes(60_000), 65_535)
+    assert isinstance(burst.packet, bytearray)
+    with pytest.raises(Rejected):
+        measure_untrusted(burst._replace(packet=burst.packet + bytes(6000)))
+
+
+def test_more_layouts_than_are_kept_make_no_difference():
+    for size in range(0, 44, 4):
+        for ip_size in range(0, 44, 4):
+            plain = super_tcp(4, bytes(range(200)), 90, options=bytes(size))
+            assert isinstance(plain.packet, bytearray)
+            header = bytearray(plain.packet[:20]) + b"\1" * ip_size
+            header[0] += ip_size // 4
+            burst = plain._replace(
+                packet=header + plain.packet[20:], csum_start=plain.csum_start + ip_size
+            )
+            parts = [take_apart(packet) for packet in split(burst)]
+            assert b"".join(part.payload for part in parts) == bytes(range(200))
+
+
 @pytest.mark.parametrize("last", [100, 37])
 def test_rows_have_headroom_before_and_zeros_after(last):
     burst = super_tcp(4, bytes(100) * 2 + bytes(last), 100)
