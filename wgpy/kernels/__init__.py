@@ -1,4 +1,1 @@
-"""Batch work on whole bursts: offload headers, segmentation, coalescing.
-
-Pure functions of bytes, with numpy where a burst is treated as a matrix of packets.
-"""
+"""Batch kernels: what a burst of packets needs done, many packets a call."""

@@ -210,6 +210,25 @@ def test_chacha20poly1305_has_its_known_answers(vector):
         aead.decrypt(known["nonce"], sealed[:-1] + bytes([sealed[-1] ^ 1]), known["aad"])
 
 
+@pytest.mark.parametrize(
+    "vector",
+    vectors("wycheproof_chacha20_poly1305")["vectors"],
+    ids=lambda vector: f"{vector['id']} {vector['comment']}".strip(),
+)
+def test_chacha20poly1305_is_right_at_its_edges(vector):
+    key, nonce, aad, plaintext, ciphertext, tag = (
+        bytes.fromhex(vector[name])
+        for name in ("key", "nonce", "aad", "plaintext", "ciphertext", "tag")
+    )
+    aead = Aead(key)
+    if vector["valid"]:
+        assert aead.encrypt(nonce, plaintext, aad) == ciphertext + tag
+        assert aead.decrypt(nonce, ciphertext + tag, aad) == plaintext
+    else:
+        with pytest.raises(NotAuthentic):
+            aead.decrypt(nonce, ciphertext + tag, aad)
+
+
 def test_hchacha20_has_its_known_answer():
     known = unhex(vectors("xchacha20poly1305")["hchacha20"])
     assert hchacha20(known["key"], known["nonce"]) == known["out"]

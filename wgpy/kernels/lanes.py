@@ -1,0 +1,185 @@
+"""ChaCha20-Poly1305 over many packets a call, by compiled code (RFC 8439, paper 5.4.6).
+
+The packets of a call have one key and one size, and lie in rows: equal distances apart in one
+buffer. Source and target may be the same bytes; otherwise they must not overlap. Packets that
+differ in size, and bursts smaller than `PAYS_FROM`, are better off with `cryptography`.
+"""
+
+import ctypes
+import mmap
+import os
+import struct
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from wgpy.kernels.image import Image
+from wgpy.model import Buffer
+
+# Where a burst of full packets costs as much one way as the other; of small ones, from 3 on.
+PAYS_FROM: Final = 5
+KEY_SIZE: Final = 32
+TAG_SIZE: Final = 16
+HEADER_SIZE: Final = 16
+COUNTER_SIZE: Final = 8
+_DATA_MESSAGE: Final = 4
+
+# What `wgpy.kernels.aead` calls a request; one argument is faster passed than ten.
+_REQUEST: Final = struct.Struct("<32s9Q")
+# Calls release the interpreter's lock.
+_FUNCTION: Final = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+
+
+class Rows(NamedTuple):
+    """`packets` rows of `size` bytes, the first at `address`, each `stride` after the last."""
+
+    memory: "Memory"
+    address: int
+    stride: int
+    packets: int
+    size: int
+
+
+class Memory:
+    """A buffer kept in its place, to be made once for each buffer that is used again."""
+
+    __slots__ = ("_array", "_start", "size", "writable")
+
+    def __init__(self, buffer: Buffer | np.ndarray) -> None:
+        self._array = np.frombuffer(buffer, np.uint8)
+        self._start = self._array.ctypes.data
+        self.size = self._array.size
+        self.writable = self._array.flags.writeable
+
+    def rows(self, offset: int, stride: int, packets: int, size: int) -> Rows:
+        """Return rows of this buffer, all within it.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if (
+            offset < 0
+            or stride < 0
+            or packets < 0
+            or size < 0
+            or (packets and offset + (packets - 1) * stride + size > self.size)
+        ):
+            raise ValueError("rows outside of their buffer")
+        return Rows(self, self._start + offset, stride, packets, size)
+
+
+class Lanes:
+    """The compiled functions, for any thread."""
+
+    def __init__(self, image: Image) -> None:
+        """Map the code of an image.
+
+        Raises:
+            OSError: this process may not map code.
+        """
+        self._code = _mapped(image.code)
+        start = np.frombuffer(self._code, np.uint8).ctypes.data
+        seal, open_ = image.entries
+        self._seal = _FUNCTION(start + seal)
+        self._open = _FUNCTION(start + open_)
+
+    # hot path: bench/aead
+    def seal(
+        self,
+        key: bytes,
+        counters: Rows,
+        source: Rows,
+        target: Rows,
+        receiver: int | None = None,
+    ) -> None:
+        """Write the ciphertext and the tag of each source to its target.
+
+        Args:
+            key: 32 bytes.
+            counters: 8 bytes each, little-endian, one a packet.
+            source: the plaintexts.
+            target: 16 bytes larger; with a receiver, 32.
+            receiver: an index; each target becomes a whole data message with its header.
+
+        Raises:
+            ValueError: shapes do not fit, or the target cannot be written.
+        """
+        _, address, stride, count, size = target
+        header, expected = 0, source.size + TAG_SIZE
+        if receiver is not None:
+            header = _DATA_MESSAGE | receiver << 32
+            address += HEADER_SIZE
+            expected += HEADER_SIZE
+        if size != expected or not target.memory.writable:
+            raise ValueError("targets of another size than their sources need, or constant")
+        _check(key, count, counters, source)
+        self._seal(
+            _REQUEST.pack(
+                key,
+                count,
+                source.size,
+                counters.address,
+                counters.stride,
+                source.address,
+                source.stride,
+                address,
+                stride,
+                header,
+            )
+        )
+
+    # hot path: bench/aead
+    def open(self, key: bytes, counters: Rows, source: Rows, target: Rows) -> bytes:
+        """Write the plaintext of each source to its target; return 1 for each authentic one.
+
+        The others get 0, and zeros instead of a plaintext.
+
+        Args:
+            key: 32 bytes.
+            counters: 8 bytes each, little-endian, one a packet; in data messages, 8 bytes
+                before the ciphertext.
+            source: the ciphertexts with their tags.
+            target: 16 bytes smaller.
+
+        Raises:
+            ValueError: shapes do not fit, or the target cannot be written.
+        """
+        _, address, stride, count, size = target
+        if size + TAG_SIZE != source.size or not target.memory.writable:
+            raise ValueError("targets of another size than their sources need, or constant")
+        _check(key, count, counters, source)
+        flags = ctypes.create_string_buffer(count)
+        self._open(
+            _REQUEST.pack(
+                key,
+                count,
+                size,
+                counters.address,
+                counters.stride,
+                source.address,
+                source.stride,
+                address,
+                stride,
+                ctypes.addressof(flags),
+            )
+        )
+        return flags.raw
+
+
+def _check(key: bytes, count: int, counters: Rows, source: Rows) -> None:
+    if len(key) != KEY_SIZE:
+        raise ValueError("a key has 32 bytes")
+    if counters.packets != count or source.packets != count or counters.size != COUNTER_SIZE:
+        raise ValueError("a counter, a source and a target for each packet")
+
+
+def _mapped(code: bytes) -> mmap.mmap:
+    """Return code mapped to be run, never writable; works where W^X is enforced."""
+    file = os.memfd_create("wgpy-kernels", os.MFD_CLOEXEC)
+    try:
+        os.write(file, code)
+        return mmap.mmap(
+            file, len(code), flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC
+        )
+    finally:
+        os.close(file)
