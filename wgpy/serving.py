@@ -8,7 +8,7 @@ addresses and routes lets go of source addresses that no longer lead anywhere.
 import asyncio
 from collections.abc import Callable, Sequence
 from errno import EADDRINUSE
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wgpy.driver import Driver
 from wgpy.engine.device import Device
@@ -25,10 +25,14 @@ from wgpy.io.links import (
     RouteMtus,
 )
 from wgpy.io.report import Reporter
-from wgpy.io.tun_linux import TunLinux
+from wgpy.io.tun_linux import Offloads, TunLinux
 from wgpy.io.udp_linux import UdpLinux
 from wgpy.io.udp_sockets import probe_port
 from wgpy.model import DeviceChange
+
+if TYPE_CHECKING:
+    from wgpy.kernels.compiler import Compiling, Unavailable
+    from wgpy.kernels.lanes import Lanes
 
 # Seconds until the UDP port is tried again when it could not be bound.
 REBIND_DELAY: Final = 5.0
@@ -57,6 +61,7 @@ class Serving:
         self._deliver = deliver
         self._gone = gone
         self._loop = asyncio.get_running_loop()
+        self._compiling: Compiling | None = None
         self._later: asyncio.TimerHandle | None = None
         self._udp = UdpLinux()
         self._udp.source_lost = lambda local: device.source_lost(local.host)
@@ -73,6 +78,9 @@ class Serving:
         """Stop serving, forget all sessions, close everything; the interface goes with it."""
         if self._later is not None:
             self._later.cancel()
+        if self._compiling is not None:
+            self._loop.remove_reader(self._compiling.fileno())
+            self._compiling.close()
         self.up = False  # a port that was to be tried again is not wanted any more
         self._device.set_up(self._driver.advance(), up=False)
         self._after_step()
@@ -107,11 +115,38 @@ class Serving:
 
     def _accelerate(self) -> None:
         """Work on bursts from now on: the node is ready, what takes time to load may follow."""
-        from wgpy.kernels.portable import PortableKernels
+        from wgpy.kernels import compiler
+        from wgpy.kernels.bursts import BurstKernels
 
         offloads = self.tun.offload(tcp=True, udp=True)
-        if offloads.tcp:
-            self._device.set_kernels(PortableKernels(udp=offloads.udp))
+        if not offloads.tcp:
+            return
+        self._device.set_kernels(BurstKernels(udp=offloads.udp))
+        self._adopt(compiler.load(), offloads)
+
+    def _adopt(
+        self, outcome: "Lanes | Compiling | Unavailable | None", offloads: Offloads
+    ) -> None:
+        """Swap in the compiled kernels once they are there."""
+        from wgpy.kernels.bursts import BurstKernels
+        from wgpy.kernels.compiler import Compiling, Unavailable
+
+        match outcome:
+            case Compiling():
+                self._compiling = outcome
+                self._loop.add_reader(outcome.fileno(), self._compiled, offloads)
+            case Unavailable(reason):
+                self.reporter.debug(f"portable kernels: {reason}")
+            case None:
+                pass
+            case lanes:
+                self._device.set_kernels(BurstKernels(udp=offloads.udp, lanes=lanes))
+
+    def _compiled(self, offloads: Offloads) -> None:
+        compiling, self._compiling = self._compiling, None
+        if compiling is not None:
+            self._loop.remove_reader(compiling.fileno())
+            self._adopt(compiling.finish(), offloads)
 
     def _clock(self) -> float:
         self._device.set_wall_offset(clock.wall_offset())

@@ -1,7 +1,8 @@
-"""The operations on bursts by numpy and `cryptography`: complete, and everywhere.
+"""The operations on bursts: numpy and `cryptography`, and compiled lanes where there are some.
 
 A super packet becomes a matrix with one data message a row, the plaintext in its place; each
-row is sealed where it stands. What is received is opened into a matrix of plaintexts.
+row is sealed where it stands. What is received is opened into a matrix of plaintexts. Without
+lanes the results are the same, bit for bit.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,83 +15,111 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from wgpy.kernels.coalesce import coalesce
 from wgpy.kernels.inorder import Coalescer
+from wgpy.kernels.lanes import COUNTER_SIZE, PAYS_FROM, Lanes, Memory
 from wgpy.kernels.segment import Segmenter, complete_checksum, measure_untrusted
 from wgpy.model import Buffer, Heads, Opened, TunBurst
 from wgpy.wire.messages import DATA_HEADER_SIZE, DATA_OVERHEAD, TYPE_DATA
 
 _PADDING: Final = 16
 _TAG: Final = 16
+_COUNTER_AT: Final = 8
 _HEAD: Final = Struct("<IIQ")
 _nonce: Final[Callable[[int], bytes]] = Struct("<4xQ").pack
 
 
 class Cipher:
-    """One key of a session (paper 5.4.6)."""
+    """One key of a session (paper 5.4.6); with lanes, bursts of equal packets go by these."""
 
-    __slots__ = ("_aead", "_segmenter")
+    __slots__ = ("_aead", "_key", "_lanes", "_segmenter")
 
-    def __init__(self, key: bytes, segmenter: Segmenter) -> None:
+    def __init__(self, key: bytes, segmenter: Segmenter, lanes: Lanes | None) -> None:
         self._aead = ChaCha20Poly1305(key)
+        self._key = key
         self._segmenter = segmenter
+        self._lanes = lanes
 
     # hot path: bench/engine
     def seal(
         self, burst: TunBurst, receiver: int, counter: int, mtu: int
     ) -> tuple[Buffer, int]:
-        """Return a data message for each packet of a super packet that was counted."""
+        """Return a data message for each packet of a super packet that was counted.
+
+        They lie end to end; the number is the size of all but the last.
+        """
         segments = measure_untrusted(burst)
         count, size, last_size, _ = segments
         padded, last_padded = _padded(size, mtu), _padded(last_size, mtu)
         stride = DATA_OVERHEAD + padded
         buffer = bytearray(count * stride)
         self._segmenter.segment_into(burst, segments, buffer, DATA_HEADER_SIZE, stride)
-        rows = np.ndarray((count, 2), "<u4", buffer, 0, (stride, 4))
-        rows[:, 0], rows[:, 1] = TYPE_DATA, receiver
-        counters = np.ndarray((count,), "<u8", buffer, 8, (stride,))
-        counters[:] = np.arange(counter, counter + count, dtype=np.uint64)
-        view, encrypt_into = memoryview(buffer), self._aead.encrypt_into
-        at = DATA_HEADER_SIZE
-        for number in range(counter, counter + count - 1):
-            end = at + padded
-            encrypt_into(_nonce(number), view[at:end], None, view[at : end + _TAG])
-            at += stride
-        end = at + last_padded
-        encrypt_into(_nonce(counter + count - 1), view[at:end], None, view[at : end + _TAG])
-        return view[: end + _TAG], stride
+        counters = np.arange(counter, counter + count, dtype=np.uint64)
+        equal = count if padded == last_padded else count - 1
+        done = 0
+        if self._lanes is not None and equal >= PAYS_FROM:
+            memory = Memory(buffer)
+            self._lanes.seal(
+                self._key,
+                Memory(counters).rows(0, COUNTER_SIZE, equal, COUNTER_SIZE),
+                memory.rows(DATA_HEADER_SIZE, stride, equal, padded),
+                memory.rows(0, stride, equal, stride),
+                receiver,
+            )
+            done = equal
+        view = memoryview(buffer)
+        for number in range(done, count):
+            at = number * stride
+            _HEAD.pack_into(buffer, at, TYPE_DATA, receiver, counter + number)
+            at += DATA_HEADER_SIZE
+            end = at + (padded if number < equal else last_padded)
+            self._aead.encrypt_into(
+                _nonce(counter + number), view[at:end], None, view[at : end + _TAG]
+            )
+        total = (count - 1) * stride + DATA_OVERHEAD + last_padded
+        return view[:total], stride
 
     # hot path: bench/engine
     def open(self, payload: Buffer, segment_size: int, counters: Sequence[int]) -> Opened:
         """Return the plaintexts of the data messages of a burst that had `Heads`."""
-        stride = segment_size - DATA_OVERHEAD
-        buffer = bytearray(len(counters) * stride)
-        source, target = memoryview(payload), memoryview(buffer)
-        decrypt_into = self._aead.decrypt_into
+        stride, count = segment_size - DATA_OVERHEAD, len(counters)
+        buffer = bytearray(count * stride)
         sizes: list[int] = []
-        at = 0
-        for number, counter in enumerate(counters):
-            message = source[at + DATA_HEADER_SIZE : at + segment_size]
+        equal = len(payload) // segment_size
+        if self._lanes is not None and equal >= PAYS_FROM and stride:
+            source = Memory(payload)
+            flags = self._lanes.open(
+                self._key,
+                source.rows(_COUNTER_AT, segment_size, equal, COUNTER_SIZE),
+                source.rows(DATA_HEADER_SIZE, segment_size, equal, stride + _TAG),
+                Memory(buffer).rows(0, stride, equal, stride),
+            )
+            sizes = [stride if good else -1 for good in flags]
+        source_view, target = memoryview(payload), memoryview(buffer)
+        for number in range(len(sizes), count):
+            at = number * segment_size
+            message = source_view[at + DATA_HEADER_SIZE : at + segment_size]
             size = len(message) - _TAG
             row = target[number * stride : number * stride + size]
             try:
-                decrypt_into(_nonce(counter), message, None, row)
+                self._aead.decrypt_into(_nonce(counters[number]), message, None, row)
             except InvalidTag:
                 size = -1
             sizes.append(size)
-            at += segment_size
         return Opened(buffer, stride, sizes)
 
 
-class PortableKernels:
-    """The operations on bursts that need no key; `udp`: the host takes UDP super packets."""
+class BurstKernels:
+    """The operations on bursts; `udp`: the host takes super packets of UDP."""
 
-    def __init__(self, *, udp: bool) -> None:
+    def __init__(self, *, udp: bool, lanes: Lanes | None = None) -> None:
+        self.name = "portable" if lanes is None else "jit"
         self._udp = udp
+        self._lanes = lanes
         self._segmenter = Segmenter()
         self._coalescer = Coalescer(udp=udp)
 
     def cipher(self, key: bytes) -> Cipher:
         """Return a key ready for use."""
-        return Cipher(key, self._segmenter)
+        return Cipher(key, self._segmenter, self._lanes)
 
     def count_untrusted(self, burst: TunBurst) -> int:
         """Return how many packets a super packet of the host is.
