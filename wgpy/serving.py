@@ -37,9 +37,13 @@ PROBE_INTERVAL: Final = 1.0
 
 
 class Serving:
-    """Serves from construction to `close`; `deliver` gets the events, `gone` is called once.
+    """Serves from `start` to `close`; `deliver` gets the events.
 
-    It owns the TUN. `mtu` and `up` are the interface's, as last reported.
+    `gone` is called when the interface was deleted, maybe more than once. The TUN is ours from
+    construction on. `mtu` and `up` are the interface's, as last reported.
+
+    Raises:
+        ConfigError: rtnetlink cannot be had.
     """
 
     def __init__(
@@ -56,26 +60,27 @@ class Serving:
         self._device = device
         self._deliver = deliver
         self._gone = gone
-        self._loop = asyncio.get_running_loop()
-        self._later: asyncio.TimerHandle | None = None
+        self._probing: asyncio.TimerHandle | None = None
+        self._rebinding: asyncio.TimerHandle | None = None
         self._udp = UdpLinux()
         self._udp.source_lost = lambda local: device.source_lost(local.host)
-        self._watch = LinkWatch(tun.fileno())
-        self._driver = Driver(
-            device, self._udp, tun, self._clock, self._after_step, self._tun_gone
-        )
+        self._watch = _watch(tun)
+        self._driver = Driver(device, self._udp, tun, self._clock, self._after_step, self._gone)
+
+    def start(self) -> None:
+        """Begin to serve; returns at once."""
         self._driver.start()
-        self._loop.add_reader(self._watch.fileno(), self._link_changed)
+        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._link_changed)
         self._link_changed()
 
     def close(self) -> None:
         """Stop serving, forget all sessions, close everything; the interface goes with it."""
-        if self._later is not None:
-            self._later.cancel()
-        self.up = False  # a port that was to be tried again is not wanted any more
+        for later in (self._probing, self._rebinding):
+            if later is not None:
+                later.cancel()
         self._device.set_up(self._driver.advance(), up=False)
         self._after_step()
-        self._loop.remove_reader(self._watch.fileno())
+        asyncio.get_running_loop().remove_reader(self._watch.fileno())
         self._driver.stop()
         self._watch.close()
         self._udp.close()
@@ -114,9 +119,6 @@ class Serving:
             self.reporter.report(events)
             self._deliver(events)
 
-    def _tun_gone(self) -> None:
-        self._gone()
-
     def _bind(self, port: int, mark: int) -> int:
         """Bind or rebind the UDP port; on failure the old sockets serve on."""
         self._driver.unbinding()
@@ -128,8 +130,9 @@ class Serving:
     def _link_changed(self) -> None:
         for event in self._watch.receive():
             self._follow(event)
-        if self._watch.needs_probe and self._later is None:
-            self._later = self._loop.call_later(PROBE_INTERVAL, self._probe)
+        if self._watch.needs_probe and self._probing is None:
+            loop = asyncio.get_running_loop()
+            self._probing = loop.call_later(PROBE_INTERVAL, self._probe)
 
     def _follow(self, event: LinkEvent) -> None:
         match event:
@@ -153,6 +156,8 @@ class Serving:
         if up:
             self._open()
         else:
+            if self._rebinding is not None:
+                self._rebinding.cancel()
             self._driver.unbinding()
             self._udp.close()
         self._device.set_up(self._driver.advance(), up=up)
@@ -160,21 +165,27 @@ class Serving:
 
     def _open(self) -> None:
         """Bind the UDP port; try again later if it cannot be had now."""
-        if not self.up:
-            return
+        self._rebinding = None
         try:
             port = self._bind(self._device.listen_port, self._device.fwmark)
         except ConfigError as error:
             self.reporter.error(f"{error}; trying again every {REBIND_DELAY:.0f} s")
-            self._loop.call_later(REBIND_DELAY, self._open)
+            loop = asyncio.get_running_loop()
+            self._rebinding = loop.call_later(REBIND_DELAY, self._open)
         else:
             self._device.listen_port = port
 
     def _probe(self) -> None:
-        self._later = None
-        try:
-            self._set_up(up=self.tun.is_up())
-        except EOFError:
-            self._gone()
-            return
+        self._probing = None
+        self._set_up(up=self.tun.is_up())
         self._link_changed()
+
+
+def _watch(tun: TunLinux) -> LinkWatch:
+    try:
+        return LinkWatch(tun.fileno())
+    except OSError as error:
+        raise ConfigError(
+            f"rtnetlink cannot be had ({error.strerror}): "
+            "RestrictAddressFamilies of a systemd unit must allow AF_NETLINK"
+        ) from None

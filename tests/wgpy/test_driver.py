@@ -55,6 +55,9 @@ class Port:
     def filenos(self) -> tuple[int, ...]:
         return (self._end,)
 
+    def blocked(self) -> tuple[int, ...]:
+        return ()
+
     def receive(self, fileno: int = 0) -> list[Burst]:
         os.read(self._end, 1)
         return [Burst(b"", 1, Endpoint(bytes(4), 1))]
@@ -109,3 +112,36 @@ def test_an_engine_that_fails_is_woken_again():
 
     asyncio.run(quietly())
     assert len(engine.rang) == 3
+
+
+class FullPort(Port):
+    """A socket without room that keeps a datagram, until it has been flushed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushed = False
+
+    def filenos(self) -> tuple[int, ...]:
+        return (self.other,)
+
+    def blocked(self) -> tuple[int, ...]:
+        return () if self.flushed else (self.other,)
+
+    def flush(self, _fileno: int) -> None:
+        self.flushed = True
+
+
+def test_what_a_socket_kept_is_sent_though_a_rebind_failed_meanwhile():
+    async def program() -> None:
+        udp, tun = FullPort(), Port()
+        driver = Driver(Engine(), udp, tun, clock.now, lambda: None, lambda: None)  # type: ignore[arg-type]
+        driver.start()
+        driver.unbinding()
+        driver.rebound()
+        await asyncio.sleep(0.1)
+        assert udp.flushed
+        driver.stop()
+        udp.close()
+        tun.close()
+
+    asyncio.run(program())
