@@ -113,7 +113,7 @@ def _node(end: End) -> Iterator[None]:
     environ = {**os.environ, "LOG_LEVEL": "error"}
     with namespaces.inside(end.namespace):
         node = subprocess.Popen(  # noqa: S603 - this very program
-            [sys.executable, "-m", "wgpy", "-f", end.interface],
+            [*process.own_command(), "-f", end.interface],
             env=environ,
             preexec_fn=process.die_with_parent,
         )
