@@ -314,7 +314,7 @@ class HostNet:
 
     @contextmanager
     def _explained(self, step: HostStep | Recorded) -> Iterator[None]:
-        with _explain(describe(step)[2:], self._fault):
+        with _explain(" ".join(describe(step)[2:].split()), self._fault):
             yield
 
     @contextmanager
