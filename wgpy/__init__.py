@@ -55,7 +55,8 @@ __all__ = [
     "secret",
 ]
 
-_HOMES = ("node", "api", "model", "events", "errors")
+# The light ones first: most have their names without loading cryptography.
+_HOMES = ("errors", "model", "events", "api", "node")
 
 
 def __getattr__(name: str) -> object:

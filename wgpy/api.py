@@ -10,6 +10,7 @@ from wgpy.engine import crypto
 from wgpy.io import clock
 from wgpy.model import (
     KEY_SIZE,
+    NO_KEY,
     AllowedIPChange,
     Endpoint,
     PeerChange,
@@ -18,8 +19,6 @@ from wgpy.model import (
     Secret,
 )
 from wgpy.wire.text import parse_endpoint, parse_key, parse_prefix
-
-NO_KEY = Secret(bytes(KEY_SIZE))
 
 
 def peer(

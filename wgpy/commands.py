@@ -76,12 +76,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _genkey(_: argparse.Namespace) -> int:
-    from wgpy.engine.crypto import clamp
-    from wgpy.io import clock
-    from wgpy.model import KEY_SIZE, Secret
+    from wgpy.api import generate_key
 
     _warn_if_readable("private key")
-    print(clamp(Secret(clock.entropy(KEY_SIZE))).to_base64())
+    print(generate_key().to_base64())
     return 0
 
 
@@ -95,11 +93,9 @@ def _genpsk(_: argparse.Namespace) -> int:
 
 
 def _pubkey(_: argparse.Namespace) -> int:
-    from wgpy.engine.crypto import public_key
-    from wgpy.model import Secret
-    from wgpy.wire.text import parse_key
+    from wgpy.api import public_key
 
-    print(public_key(Secret(parse_key(sys.stdin.readline().strip()))))
+    print(public_key(sys.stdin.readline().strip()))
     return 0
 
 

@@ -15,11 +15,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from wgpy.engine.crypto import clamp, public_key
+from wgpy.api import generate_key, public_key
 from wgpy.errors import ConfigError
 from wgpy.io import clock, namespaces, process, uapi_client
 from wgpy.model import (
-    KEY_SIZE,
     AllowedIPChange,
     DeviceChange,
     DeviceStatus,
@@ -103,7 +102,7 @@ def _end(letter: str, number: int) -> End:
         outer=f"192.0.2.{number}",
         inner4=f"10.77.0.{number}",
         inner6=f"fd77::{number}",
-        secret=clamp(Secret(clock.entropy(KEY_SIZE))),
+        secret=generate_key(),
     )
 
 
@@ -113,7 +112,7 @@ def _node(end: End) -> Iterator[None]:
     environ = {**os.environ, "LOG_LEVEL": "error"}
     with namespaces.inside(end.namespace):
         node = subprocess.Popen(  # noqa: S603 - this very program
-            [sys.executable, "-m", "wgpy", "-f", end.interface],
+            [*process.own_command(), "-f", end.interface],
             env=environ,
             preexec_fn=process.die_with_parent,
         )

@@ -97,6 +97,7 @@ class Driver:
         self._readers = self._udp.filenos()
         for fileno in self._readers:
             self._loop.add_reader(fileno, self._udp_readable, fileno)
+        self._watch_blocked()
 
     def advance(self, at_least: float = 0.0) -> float:
         """Return `now`: the clock, but never less than before or than a deadline that rang."""

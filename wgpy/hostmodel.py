@@ -14,6 +14,10 @@ from wgpy.model import DeviceChange, DeviceStatus, InterfaceAddress, Prefix
 MAIN_TABLE: Final = 254
 # Marks what wgpy adds (`ip route show proto 87`); no routing daemon has the number.
 ROUTE_PROTOCOL: Final = 87
+# The first table, and mark, of policy routing; wg-quick(8) begins there too.
+FIRST_POLICY_TABLE: Final = 51820
+# Replies to marked packets pass the reverse path filter.
+SRC_VALID_MARK: Final = "net.ipv4.conf.all.src_valid_mark"
 V4: Final = 4
 V6: Final = 6
 

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from wgpy.errors import ConfigError
@@ -98,20 +99,21 @@ async def _serve(
     for number in ENDING_SIGNALS:
         loop.add_signal_handler(number, ended.set)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
-    async with Node(tun=tun) as node, asyncio.TaskGroup() as tasks:
-        process.drop_privileges()
-        waits = [
-            tasks.create_task(ended.wait()),
-            tasks.create_task(node.wait_gone()),
-            tasks.create_task(node.serve_uapi(listener)),
-        ]
-        readiness.ready()
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+    with closing(listener):
+        async with Node(tun=tun) as node, asyncio.TaskGroup() as tasks:
+            process.drop_privileges()
+            waits = [
+                tasks.create_task(ended.wait()),
+                tasks.create_task(node.wait_gone()),
+                tasks.create_task(node.serve_uapi(listener)),
+            ]
+            readiness.ready()
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
-    if not environ[name].isdigit():
+    if not (environ[name].isascii() and environ[name].isdigit()):
         raise ConfigError(f"{name}={environ[name]}: it is a number")
     return int(environ[name])

@@ -7,7 +7,7 @@ import hmac
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 KEY_SIZE = 32
 
@@ -74,6 +74,10 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret(hidden)"
+
+
+# How the field writes "no private key" and "no preshared key".
+NO_KEY: Final = Secret(bytes(KEY_SIZE))
 
 
 class Prefix(NamedTuple):

@@ -11,6 +11,7 @@ process. Its sockets stay in the network namespace it was started in; the interf
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, Self
 
@@ -97,9 +98,13 @@ class Node:
             tun.close()
             raise
         try:
+            self._running.start()
             self.configure(self._initial)
             if self._addresses:
-                await asyncio.to_thread(_dress, self.name, self._addresses)
+                # A thread of its own: those of the loop may be in another network namespace.
+                with ThreadPoolExecutor(1) as thread:
+                    loop = asyncio.get_running_loop()
+                    await loop.run_in_executor(thread, _dress, self.name, self._addresses)
         except BaseException:
             self._close()
             raise

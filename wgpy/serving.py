@@ -6,10 +6,12 @@ addresses and routes lets go of source addresses that no longer lead anywhere.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from errno import EADDRINUSE
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from wgpy.acceleration import Acceleration, switched_off
 from wgpy.driver import Driver
 from wgpy.engine.device import Device
 from wgpy.errors import ConfigError
@@ -25,14 +27,10 @@ from wgpy.io.links import (
     RouteMtus,
 )
 from wgpy.io.report import Reporter
-from wgpy.io.tun_linux import Offloads, TunLinux
-from wgpy.io.udp_linux import UdpLinux
+from wgpy.io.tun_linux import TunLinux
+from wgpy.io.udp_linux import Offloads, UdpLinux
 from wgpy.io.udp_sockets import probe_port
 from wgpy.model import DeviceChange
-
-if TYPE_CHECKING:
-    from wgpy.kernels.compiler import Compiling, Unavailable
-    from wgpy.kernels.lanes import Lanes
 
 # Seconds until the UDP port is tried again when it could not be bound.
 REBIND_DELAY: Final = 5.0
@@ -41,9 +39,13 @@ PROBE_INTERVAL: Final = 1.0
 
 
 class Serving:
-    """Serves from construction to `close`; `deliver` gets the events, `gone` is called once.
+    """Serves from `start` to `close`; `deliver` gets the events.
 
-    It owns the TUN. `mtu` and `up` are the interface's, as last reported.
+    `gone` is called when the interface was deleted, maybe more than once. The TUN is ours from
+    construction on. `mtu` and `up` are the interface's, as last reported.
+
+    Raises:
+        ConfigError: rtnetlink cannot be had.
     """
 
     def __init__(
@@ -60,31 +62,32 @@ class Serving:
         self._device = device
         self._deliver = deliver
         self._gone = gone
-        self._loop = asyncio.get_running_loop()
-        self._compiling: Compiling | None = None
-        self._later: asyncio.TimerHandle | None = None
-        self._udp = UdpLinux()
-        self._udp.source_lost = lambda local: device.source_lost(local.host)
-        self._watch = LinkWatch(tun.fileno())
-        self._driver = Driver(
-            device, self._udp, tun, self._clock, self._after_step, self._tun_gone
+        self._acceleration = Acceleration(
+            device, tun, switched_off(os.environ), self.reporter.debug
         )
+        self._probing: asyncio.TimerHandle | None = None
+        self._rebinding: asyncio.TimerHandle | None = None
+        self._udp = UdpLinux(offloads=_udp_offloads(switched_off(os.environ)))
+        self._udp.source_lost = lambda local: device.source_lost(local.host)
+        self._watch = _watch(tun)
+        self._driver = Driver(device, self._udp, tun, self._clock, self._after_step, self._gone)
+
+    def start(self) -> None:
+        """Begin to serve; returns at once."""
         self._driver.start()
-        self._loop.call_soon(self._accelerate)
-        self._loop.add_reader(self._watch.fileno(), self._link_changed)
+        self._acceleration.start()
+        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._link_changed)
         self._link_changed()
 
     def close(self) -> None:
         """Stop serving, forget all sessions, close everything; the interface goes with it."""
-        if self._later is not None:
-            self._later.cancel()
-        if self._compiling is not None:
-            self._loop.remove_reader(self._compiling.fileno())
-            self._compiling.close()
-        self.up = False  # a port that was to be tried again is not wanted any more
+        for later in (self._probing, self._rebinding):
+            if later is not None:
+                later.cancel()
+        self._acceleration.close()
         self._device.set_up(self._driver.advance(), up=False)
         self._after_step()
-        self._loop.remove_reader(self._watch.fileno())
+        asyncio.get_running_loop().remove_reader(self._watch.fileno())
         self._driver.stop()
         self._watch.close()
         self._udp.close()
@@ -113,41 +116,6 @@ class Serving:
 
     # --- inside ---
 
-    def _accelerate(self) -> None:
-        """Work on bursts from now on: the node is ready, what takes time to load may follow."""
-        from wgpy.kernels import compiler
-        from wgpy.kernels.bursts import BurstKernels
-
-        offloads = self.tun.offload(tcp=True, udp=True)
-        if not offloads.tcp:
-            return
-        self._device.set_kernels(BurstKernels(udp=offloads.udp))
-        self._adopt(compiler.load(), offloads)
-
-    def _adopt(
-        self, outcome: "Lanes | Compiling | Unavailable | None", offloads: Offloads
-    ) -> None:
-        """Swap in the compiled kernels once they are there."""
-        from wgpy.kernels.bursts import BurstKernels
-        from wgpy.kernels.compiler import Compiling, Unavailable
-
-        match outcome:
-            case Compiling():
-                self._compiling = outcome
-                self._loop.add_reader(outcome.fileno(), self._compiled, offloads)
-            case Unavailable(reason):
-                self.reporter.debug(f"portable kernels: {reason}")
-            case None:
-                pass
-            case lanes:
-                self._device.set_kernels(BurstKernels(udp=offloads.udp, lanes=lanes))
-
-    def _compiled(self, offloads: Offloads) -> None:
-        compiling, self._compiling = self._compiling, None
-        if compiling is not None:
-            self._loop.remove_reader(compiling.fileno())
-            self._adopt(compiling.finish(), offloads)
-
     def _clock(self) -> float:
         self._device.set_wall_offset(clock.wall_offset())
         return clock.now()
@@ -157,9 +125,6 @@ class Serving:
         if events:
             self.reporter.report(events)
             self._deliver(events)
-
-    def _tun_gone(self) -> None:
-        self._gone()
 
     def _bind(self, port: int, mark: int) -> int:
         """Bind or rebind the UDP port; on failure the old sockets serve on."""
@@ -172,8 +137,9 @@ class Serving:
     def _link_changed(self) -> None:
         for event in self._watch.receive():
             self._follow(event)
-        if self._watch.needs_probe and self._later is None:
-            self._later = self._loop.call_later(PROBE_INTERVAL, self._probe)
+        if self._watch.needs_probe and self._probing is None:
+            loop = asyncio.get_running_loop()
+            self._probing = loop.call_later(PROBE_INTERVAL, self._probe)
 
     def _follow(self, event: LinkEvent) -> None:
         match event:
@@ -197,6 +163,8 @@ class Serving:
         if up:
             self._open()
         else:
+            if self._rebinding is not None:
+                self._rebinding.cancel()
             self._driver.unbinding()
             self._udp.close()
         self._device.set_up(self._driver.advance(), up=up)
@@ -204,21 +172,31 @@ class Serving:
 
     def _open(self) -> None:
         """Bind the UDP port; try again later if it cannot be had now."""
-        if not self.up:
-            return
+        self._rebinding = None
         try:
             port = self._bind(self._device.listen_port, self._device.fwmark)
         except ConfigError as error:
             self.reporter.error(f"{error}; trying again every {REBIND_DELAY:.0f} s")
-            self._loop.call_later(REBIND_DELAY, self._open)
+            loop = asyncio.get_running_loop()
+            self._rebinding = loop.call_later(REBIND_DELAY, self._open)
         else:
             self._device.listen_port = port
 
     def _probe(self) -> None:
-        self._later = None
-        try:
-            self._set_up(up=self.tun.is_up())
-        except EOFError:
-            self._gone()
-            return
+        self._probing = None
+        self._set_up(up=self.tun.is_up())
         self._link_changed()
+
+
+def _watch(tun: TunLinux) -> LinkWatch:
+    try:
+        return LinkWatch(tun.fileno())
+    except OSError as error:
+        raise ConfigError(
+            f"rtnetlink cannot be had ({error.strerror}): "
+            "RestrictAddressFamilies of a systemd unit must allow AF_NETLINK"
+        ) from None
+
+
+def _udp_offloads(off: frozenset[str]) -> Offloads:
+    return Offloads(segment="gso" not in off, coalesce="gro" not in off)

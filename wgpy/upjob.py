@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from wgpy.hostmodel import (
     Wanted,
 )
 from wgpy.io import clock, uapi_client
+from wgpy.io.process import own_command
 from wgpy.io.settings_linux import ssh_client
 from wgpy.io.undo_file import UndoFile, locked
 from wgpy.model import DeviceChange, DeviceStatus
@@ -35,7 +35,6 @@ from wgpy.wire.uapi_client import GET, format_set, parse_get, parse_set_answer
 if TYPE_CHECKING:
     from wgpy.io.hostnet_linux import HostNet
 
-LAUNCHER: Final = (sys.executable, "-m", "wgpy")
 _NAMESPACE: Final = "/proc/self/ns/net"
 _PATIENCE: Final = 10.0
 _GLANCE: Final = 0.02
@@ -46,13 +45,13 @@ class Terms:
     """How a command is to be carried out.
 
     `say` takes lines for the user; `confirm` is asked before the ssh session is cut;
-    `implementation` is the program that, given a name, starts the daemon and returns once its
-    UAPI socket answers.
+    `implementation` is the command that, given a name, starts the daemon and returns once its
+    UAPI socket answers; None for this program's own.
     """
 
     say: Callable[[str], None]
     confirm: Callable[[str], bool] = lambda _: False
-    implementation: Sequence[str] = LAUNCHER
+    implementation: Sequence[str] | None = None
 
 
 @contextmanager
@@ -177,7 +176,7 @@ class Job:
             raise ConfigError(f"{name}: UDP port {change.listen_port} is in use") from None
 
     def _start(self) -> None:
-        command = [*self._terms.implementation, self.name]
+        command = [*(self._terms.implementation or own_command()), self.name]
         try:
             code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
         except OSError as error:

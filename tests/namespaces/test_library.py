@@ -173,7 +173,7 @@ def test_a_deleted_interface_ends_its_node_alone(lab, run):
         async with two_nodes(lab) as both:
             assert await both.ping(both.one_ns, TWO_V4) == 1
             await asyncio.to_thread(lab.ip, both.two_ns, "link", "del", both.two.name)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(10):
                 await both.two.wait_gone()
             assert both.one.peer(both.two_key) is not None
             assert await both.ping(both.one_ns, TWO_V4) == 0

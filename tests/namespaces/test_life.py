@@ -56,7 +56,7 @@ def test_a_node_ends_when_its_interface_is_deleted(lab):
     node = start(lab, lab.ns(), port=ONE_PORT)
     node.up(f"{ONE_V4}/24")
     lab.ip(node.ns, "link", "del", node.name)
-    assert node.child.wait(3) == 0
+    assert node.child.wait(10) == 0
     wait_gone(lab, node.ns, node.name)
     assert udp_ports(lab, outside(node)) == set()
 
@@ -65,7 +65,7 @@ def test_a_node_ends_when_its_interface_is_deleted_elsewhere(lab):
     one, two = tunnel(lab)
     assert one.ping(TWO_V4) == 1
     lab.ip(one.ns, "link", "del", one.name)
-    assert one.child.wait(3) == 0
+    assert one.child.wait(10) == 0
     assert not lab.uapi(one.name).exists()
     # The namespace that holds it goes, and it goes with it.
     lab.ip(None, "netns", "delete", two.ns)
@@ -75,7 +75,7 @@ def test_a_node_ends_when_its_interface_is_deleted_elsewhere(lab):
 def test_a_node_ends_when_its_socket_is_removed(lab):
     node = start(lab, lab.ns())
     lab.uapi(node.name).unlink()
-    assert node.child.wait(3) == 0
+    assert node.child.wait(10) == 0
     wait_gone(lab, node.ns, node.name)
 
 
@@ -83,7 +83,7 @@ def test_a_node_ends_when_its_socket_is_removed(lab):
 def test_a_node_ends_by_a_signal(lab, number):
     one, _ = tunnel(lab)
     one.child.signal(number)
-    assert one.child.wait(3) == 0
+    assert one.child.wait(10) == 0
     wait_gone(lab, one.ns, one.name)
     assert "Traceback" not in one.child.log()
 
@@ -95,11 +95,11 @@ def test_a_node_ends_while_it_is_busy(lab):
     client = lab.spawn(one.ns, "iperf3", "-c", TWO_V4, "-u", "-b", "0", "-t", 10)
     wait_until(lambda: one.transfer(two)[1] > 1_000_000, 10, "traffic")
     lab.ip(two.ns, "link", "del", two.name)
-    assert two.child.wait(3) == 0
+    assert two.child.wait(10) == 0
     sent = one.transfer(two)[1]
     wait_until(lambda: one.transfer(two)[1] > sent, 5, "more traffic")
     one.child.signal(signal.SIGTERM)
-    assert one.child.wait(3) == 0
+    assert one.child.wait(10) == 0
     client.stop()
     for node in (one, two):
         assert "Traceback" not in node.child.log()
@@ -114,7 +114,7 @@ def test_a_killed_node_is_started_again_at_once(lab):
     assert one.ping(TWO_V4) == 1
     inside = one.ns
     one.child.signal(signal.SIGKILL)
-    one.child.wait(3)
+    one.child.wait(10)
     assert lab.uapi(one.name).exists()
     child = launch(lab, outside(one), one.name)
     wait_until(lambda: lab.run(None, "wg", "show", one.name, check=False).returncode == 0)
@@ -154,7 +154,7 @@ def test_three_nodes_of_one_namespace_reach_each_other(lab):
                 assert node.ping(f"192.168.241.{other}") == 1
     # One goes, the others do not notice.
     nodes[0].child.signal(signal.SIGKILL)
-    nodes[0].child.wait(3)
+    nodes[0].child.wait(10)
     assert nodes[1].ping("192.168.241.3", 3) == 3
 
 
@@ -228,7 +228,7 @@ def test_a_renamed_interface_serves_on(lab):
     lab.ip(one.ns, "link", "set", new, "up")
     wait_until(lambda: one.ping(TWO_V4) == 1, 12, "a ping after up")
     lab.ip(one.ns, "link", "del", new)
-    assert one.child.wait(3) == 0
+    assert one.child.wait(10) == 0
 
 
 def test_an_interface_is_followed_from_namespace_to_namespace_and_home(lab):
@@ -242,7 +242,7 @@ def test_an_interface_is_followed_from_namespace_to_namespace_and_home(lab):
         one.mtu(1400)
         assert one.ping(TWO_V4, size=1372) == 1
     lab.ip(one.ns, "link", "del", one.name)
-    assert one.child.wait(3) == 0
+    assert one.child.wait(10) == 0
 
 
 def test_a_port_that_is_taken_when_the_interface_goes_up_is_tried_again(lab):

@@ -1,13 +1,14 @@
 import asyncio
 import os
 import select
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from wgpy.driver import Driver
 from wgpy.io import clock
 from wgpy.model import Burst, Deadline, Endpoint, TunBurst
 
 HOUR = 3600.0
+DEADLINE = 10.0
 
 
 class Engine:
@@ -55,6 +56,9 @@ class Port:
     def filenos(self) -> tuple[int, ...]:
         return (self._end,)
 
+    def blocked(self) -> tuple[int, ...]:
+        return ()
+
     def receive(self, fileno: int = 0) -> list[Burst]:
         os.read(self._end, 1)
         return [Burst(b"", 1, Endpoint(bytes(4), 1))]
@@ -64,7 +68,15 @@ class Port:
         os.close(self.other)
 
 
-async def run(engine: Engine, seconds: float, *, arrival_before_alarm: bool = False) -> Driver:
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not condition():  # noqa: ASYNC110 (nothing tells of it)
+            await asyncio.sleep(0.01)
+
+
+async def run(
+    engine: Engine, end: Callable[[], bool], *, arrival_before_alarm: bool = False
+) -> Driver:
     udp, tun = Port(), Port()
     driver = Driver(engine, udp, tun, clock.now, lambda: None, lambda: None)  # type: ignore[arg-type]
     driver.start()
@@ -74,7 +86,7 @@ async def run(engine: Engine, seconds: float, *, arrival_before_alarm: bool = Fa
         assert engine.deadline is not None
         while clock.now() <= engine.deadline.at:
             select.select([], [], [], 0.01)
-    await asyncio.sleep(seconds)
+    await until(end)
     driver.stop()
     udp.close()
     tun.close()
@@ -84,7 +96,7 @@ async def run(engine: Engine, seconds: float, *, arrival_before_alarm: bool = Fa
 def test_an_alarm_overtaken_by_an_arrival_moves_no_clock():
     """Else the time of the engine would jump to the deadline that the arrival has set."""
     engine = Engine()
-    driver = asyncio.run(run(engine, 0.05, arrival_before_alarm=True))
+    driver = asyncio.run(run(engine, lambda: bool(engine.received), arrival_before_alarm=True))
     assert len(engine.received) == 1
     assert engine.rang == []
     assert driver.advance() < clock.now() + 1
@@ -94,7 +106,7 @@ def test_every_deadline_is_heard_and_not_before_its_time():
     engine = Engine()
     assert engine.deadline is not None
     first = engine.deadline.at
-    asyncio.run(run(engine, 0.3))
+    asyncio.run(run(engine, lambda: len(engine.rang) == 3))
     assert len(engine.rang) == 3
     assert engine.rang[0] >= first
 
@@ -105,7 +117,39 @@ def test_an_engine_that_fails_is_woken_again():
 
     async def quietly() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        await run(engine, 0.3)
+        await run(engine, lambda: len(engine.rang) == 3)
 
     asyncio.run(quietly())
     assert len(engine.rang) == 3
+
+
+class FullPort(Port):
+    """A socket without room that keeps a datagram, until it has been flushed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushed = False
+
+    def filenos(self) -> tuple[int, ...]:
+        return (self.other,)
+
+    def blocked(self) -> tuple[int, ...]:
+        return () if self.flushed else (self.other,)
+
+    def flush(self, _fileno: int) -> None:
+        self.flushed = True
+
+
+def test_what_a_socket_kept_is_sent_though_a_rebind_failed_meanwhile():
+    async def program() -> None:
+        udp, tun = FullPort(), Port()
+        driver = Driver(Engine(), udp, tun, clock.now, lambda: None, lambda: None)  # type: ignore[arg-type]
+        driver.start()
+        driver.unbinding()
+        driver.rebound()
+        await until(lambda: udp.flushed)
+        driver.stop()
+        udp.close()
+        tun.close()
+
+    asyncio.run(program())

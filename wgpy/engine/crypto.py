@@ -15,13 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from wgpy.errors import Drop, Rejected
 from wgpy.model import Buffer, PublicKey, Secret
 
-TAG_SIZE: Final = 16
 MAC_SIZE: Final = 16
 HASH_SIZE: Final = 32
 
 Aead = ChaCha20Poly1305
-DhPrivate = X25519PrivateKey
-DhPublic = X25519PublicKey
 # Raised by `Aead.decrypt*` for a packet that is not authentic.
 NotAuthentic = InvalidTag
 

@@ -119,9 +119,14 @@ class Outgoing:
 
     def _refuse(self, packet: Buffer, drop: Drop, now: float) -> None:
         self._drop(drop)
-        answer = icmp.unreachable(packet)
-        if answer is not None and self._icmp_limit.allow(ip.destination_untrusted(answer), now):
-            self._common.out.packets.append(TunBurst(answer))
+        try:
+            source, _ = ip.source_and_size_untrusted(packet)
+        except Rejected:
+            return
+        if self._icmp_limit.allow(source, now):
+            answer = icmp.unreachable(packet)
+            if answer is not None:
+                self._common.out.packets.append(TunBurst(answer))
 
     def _drop(self, drop: Drop) -> None:
         self._common.out.drops[drop] += 1

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from wgpy.hostmodel import HostState, Wanted
-from wgpy.model import InterfaceAddress
-from wgpy.wire.text import covers, format_address, mask
+from wgpy.wire.text import covers, format_prefix, mask
 
 
 def taken(wanted: Wanted, present: HostState) -> Iterator[str]:
@@ -12,7 +11,8 @@ def taken(wanted: Wanted, present: HostState) -> Iterator[str]:
     for address in wanted.addresses:
         for name, theirs in present.neighbours:
             if theirs.address == address.address:
-                yield f"address {_text(address)} is taken: {name} has {_text(theirs)}"
+                ours = format_prefix(address)
+                yield f"address {ours} is taken: {name} has {format_prefix(theirs)}"
 
 
 def shared(wanted: Wanted, present: HostState) -> Iterator[str]:
@@ -23,10 +23,6 @@ def shared(wanted: Wanted, present: HostState) -> Iterator[str]:
             other = mask(*theirs)
             if covers(ours, other) or covers(other, ours):
                 yield (
-                    f"{_text(address)} overlaps {_text(theirs)} of {name}: "
+                    f"{format_prefix(address)} overlaps {format_prefix(theirs)} of {name}: "
                     "what is meant for one may go to the other"
                 )
-
-
-def _text(address: InterfaceAddress) -> str:
-    return f"{format_address(address.address)}/{address.length}"

@@ -25,18 +25,17 @@ from wgpy.errors import Drop, Rejected
 from wgpy.events import HandshakeCompleted, HandshakeGaveUp, Roamed, SessionEnded
 from wgpy.model import (
     KEY_SIZE,
+    NO_KEY,
     Buffer,
     Burst,
     Deadline,
     Endpoint,
     Local,
     PublicKey,
-    Secret,
     TunBurst,
 )
 from wgpy.wire.messages import DATA_OVERHEAD, CookieReply, Response
 
-NO_PSK: Final = Secret(bytes(KEY_SIZE))
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -72,7 +71,7 @@ class Peer:
 
     def __init__(self, public_key: PublicKey, common: "Common[Peer]") -> None:
         self.public_key = public_key
-        self.preshared_key = NO_PSK
+        self.preshared_key = NO_KEY
         self.path = Path()
         self.traffic = Traffic()
         self._common = common

@@ -13,7 +13,9 @@ from typing import Final, TypeAlias
 
 from wgpy.engine.sync import allowed_after, sync
 from wgpy.hostmodel import (
+    FIRST_POLICY_TABLE,
     MAIN_TABLE,
+    SRC_VALID_MARK,
     V4,
     V6,
     AddAddress,
@@ -37,17 +39,14 @@ from wgpy.hostmodel import (
     Undo,
     Wanted,
 )
-from wgpy.model import DeviceChange, InterfaceAddress, Prefix, Secret
+from wgpy.model import NO_KEY, DeviceChange, InterfaceAddress, Prefix
 from wgpy.wire.text import covers, format_address, mask
 
-FIRST_POLICY_TABLE: Final = 51820
 # Outer IPv6 and UDP header, WireGuard header and tag.
 TUNNEL_OVERHEAD: Final = 80
 USUAL_MTU: Final = 1500
-SRC_VALID_MARK: Final = "net.ipv4.conf.all.src_valid_mark"
 _LINK_LOCAL: Final = Prefix(b"\xfe\x80" + bytes(14), 64)
 _V6_SIZE: Final = 16
-_NO_SECRET: Final = Secret(bytes(32))
 _OfInterface: TypeAlias = (
     CreateInterface | AddAddress | AddRoute | SetMtu | SetUp | SetWireGuard | RunHook
 )
@@ -184,7 +183,7 @@ def expand_hook(command: str, name: str) -> str:
 def _wireguard(wanted: Wanted, present: HostState, mark: int | None) -> Iterator[SetWireGuard]:
     device = wanted.device
     complete = DeviceChange(
-        private_key=device.private_key or _NO_SECRET,
+        private_key=device.private_key or NO_KEY,
         listen_port=device.listen_port or 0,
         fwmark=mark or 0,
         replace_peers=True,

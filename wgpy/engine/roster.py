@@ -25,8 +25,13 @@ class Roster:
         """Refuse what cannot be applied.
 
         Raises:
-            ConfigError: too many peers.
+            ConfigError: too many peers, or a number out of range.
         """
+        _check_range("listen port", change.listen_port, constants.MAX_PORT)
+        _check_range("fwmark", change.fwmark, constants.MAX_FWMARK)
+        for peer in change.peers:
+            interval = peer.persistent_keepalive
+            _check_range("persistent keepalive", interval, constants.MAX_PERSISTENT_KEEPALIVE)
         present = set() if change.replace_peers else self.peers.keys()
         if len(present | {peer.public_key for peer in change.peers}) > constants.MAX_PEERS:
             raise ConfigError(f"a device has at most {constants.MAX_PEERS} peers")
@@ -116,3 +121,8 @@ class Roster:
         if self._common.static is not None:
             self._common.static.forget(public_key)
         return {peer: None}
+
+
+def _check_range(what: str, value: int | None, most: int) -> None:
+    if value is not None and not 0 <= value <= most:
+        raise ConfigError(f"{what} {value} is none of 0 to {most}")

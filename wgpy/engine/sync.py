@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from wgpy.model import (
+    NO_KEY,
     AllowedIPChange,
     DeviceChange,
     DeviceStatus,
@@ -12,10 +13,7 @@ from wgpy.model import (
     PeerStatus,
     Prefix,
     PublicKey,
-    Secret,
 )
-
-_NO_SECRET: Final = Secret(bytes(32))
 
 _Owned: TypeAlias = Mapping[PublicKey, tuple[Prefix, ...]]
 
@@ -36,7 +34,7 @@ def sync(wanted: DeviceChange, present: DeviceStatus) -> DeviceChange | None:
     ]
     key = wanted.private_key
     found = DeviceChange(
-        private_key=key if key != (present.private_key or _NO_SECRET) else None,
+        private_key=key if key != (present.private_key or NO_KEY) else None,
         listen_port=_differs(wanted.listen_port or None, present.listen_port),
         fwmark=_differs(wanted.fwmark, present.fwmark),
         peers=(*gone, *changed),
@@ -47,7 +45,7 @@ def sync(wanted: DeviceChange, present: DeviceStatus) -> DeviceChange | None:
 def restore(status: DeviceStatus) -> DeviceChange:
     """Return the change whose `sync` leads back to a state; endpoints learned since stay."""
     return DeviceChange(
-        private_key=status.private_key or _NO_SECRET,
+        private_key=status.private_key or NO_KEY,
         listen_port=status.listen_port,
         fwmark=status.fwmark,
         peers=tuple(
@@ -71,7 +69,7 @@ def _sync_peer(
     changes = tuple(map(AllowedIPChange, allowed))
     if present is None:
         return replace(wanted, allowed_ips=changes)
-    psk, keepalive = wanted.preshared_key or _NO_SECRET, wanted.persistent_keepalive or 0
+    psk, keepalive = wanted.preshared_key or NO_KEY, wanted.persistent_keepalive or 0
     same_allowed = set(allowed) == set(present.allowed_ips)
     change = PeerChange(
         wanted.public_key,

@@ -13,8 +13,10 @@ from typing import Any, Final, Self, TypeAlias
 
 from wgpy.errors import ConfigError
 from wgpy.hostmodel import (
+    FIRST_POLICY_TABLE,
     MAIN_TABLE,
     ROUTE_PROTOCOL,
+    SRC_VALID_MARK,
     V4,
     V6,
     AddAddress,
@@ -43,7 +45,7 @@ from wgpy.io.settings_linux import (
 )
 from wgpy.model import Endpoint, InterfaceAddress, Prefix
 from wgpy.wire.steps import describe
-from wgpy.wire.text import format_address
+from wgpy.wire.text import format_address, parse_address
 
 _FAMILIES: Final = {V4: int(socket.AF_INET), V6: int(socket.AF_INET6)}
 _V4_SIZE: Final = 4
@@ -57,8 +59,7 @@ _IFF_UP: Final = 1
 _GONE: Final = frozenset(
     {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENXIO}
 )
-_FIRST_POLICY_TABLE: Final = 51820
-_SYSCTLS: Final = ("net.ipv4.conf.all.src_valid_mark",)
+_SYSCTLS: Final = (SRC_VALID_MARK,)
 
 HostStep: TypeAlias = (
     AddAddress
@@ -160,7 +161,7 @@ class HostNet:
 
     def _policy_tables(self) -> Iterator[int]:
         """Yield the tables in use from the first that wg-quick takes to the first free one."""
-        table = _FIRST_POLICY_TABLE
+        table = FIRST_POLICY_TABLE
         while any(
             list(self._ip.route("dump", family=family, table=table))
             for family in _FAMILIES.values()
@@ -313,7 +314,7 @@ class HostNet:
 
     @contextmanager
     def _explained(self, step: HostStep | Recorded) -> Iterator[None]:
-        with _explain(describe(step)[2:], self._fault):
+        with _explain(" ".join(describe(step)[2:].split()), self._fault):
             yield
 
     @contextmanager
@@ -341,18 +342,14 @@ def _named(path: str, act: Callable[[], None]) -> None:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
 
 
-def _packed(text: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
-
-
 def _interface_address(message: _Message) -> InterfaceAddress:
     host = message.get("local") or message.get("address")
-    return InterfaceAddress(_packed(host), int(message["prefixlen"]))
+    return InterfaceAddress(parse_address(host), int(message["prefixlen"]))
 
 
 def _destination(route: _Message) -> Prefix:
     text, length = route.get("dst"), int(route["dst_len"])
-    return Prefix(_packed(text) if text else _EMPTY[int(route["family"])], length)
+    return Prefix(parse_address(text) if text else _EMPTY[int(route["family"])], length)
 
 
 def _rule(family: int, message: _Message) -> Rule:

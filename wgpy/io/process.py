@@ -2,8 +2,9 @@
 
 Imported before anything else of wgpy and by the launching parent, so it loads nothing heavy:
 no asyncio, cryptography, numpy or pyroute2, and ctypes only when it is called for. The order
-of a start: `detach`, `drop_privileges` and `forbid_core_dumps` while the process has one
-thread, then the heavy imports, the interface and its socket, then `Readiness.ready`.
+of a start: `detach` and `forbid_core_dumps`, then the heavy imports, the interface, its socket
+and its watch, which need privileges; `drop_privileges` while the process still has one thread,
+then `Readiness.ready`.
 """
 
 import os
@@ -53,6 +54,17 @@ _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 
 
 # --- background start ------------------------------------------------------
+
+
+def own_command() -> list[str]:
+    """Return the command that starts this program anew, to which arguments are added.
+
+    `python -m` looks for modules in the working directory first: anybody's, where root types
+    the command. It is left out unless this program itself is there, as in a checkout.
+    """
+    home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    options = [] if os.path.samefile(home, ".") else ["-P"]
+    return [sys.executable, *options, "-m", "wgpy"]
 
 
 class Readiness:

@@ -78,6 +78,8 @@ class UapiListener:
         if self.is_in_place:
             with suppress(OSError):
                 os.unlink(self.path)
+        # While the socket is open no other file can have its inode; from here on one can.
+        self._identity = None
         self.socket.close()
 
 

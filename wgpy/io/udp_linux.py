@@ -155,7 +155,7 @@ class UdpLinux:
                 udp_sockets.prepare(sock, self._buffer_size)
                 if fwmark:
                     udp_sockets.mark(sock, fwmark)
-        except ConfigError:
+        except (ConfigError, OSError):
             udp_sockets.close_all(sockets)
             raise
         self.close()

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from wgpy.errors import ConfigError
 from wgpy.model import (
-    KEY_SIZE,
+    NO_KEY,
     AllowedIPChange,
     DeviceChange,
     Endpoint,
@@ -23,7 +23,6 @@ from wgpy.model import (
 )
 from wgpy.wire.conf_lines import HOOK_KEYS, Section, fault, read_sections
 from wgpy.wire.text import (
-    format_address,
     format_prefix,
     parse_address,
     parse_interface_address,
@@ -111,7 +110,7 @@ def _interface(section: Section) -> InterfaceConfig:
         addresses = [parse_interface_address(word) for word in _words(text)]
         for address in addresses:
             if address.address in hosts:
-                raise ConfigError(f"address {_format_address(address)} is given twice")
+                raise ConfigError(f"address {format_prefix(address)} is given twice")
             hosts.add(address.address)
         return addresses
 
@@ -180,10 +179,6 @@ def _parse_fwmark(text: str) -> int:
 
 def _parse_keepalive(text: str) -> int:
     return 0 if text.casefold() == "off" else parse_number(text, _MAX_U16)
-
-
-def _format_address(address: InterfaceAddress) -> str:
-    return f"{format_address(address.address)}/{address.length}"
 
 
 def _parse_servers(text: str) -> list[str]:
@@ -262,7 +257,7 @@ def format(config: Config) -> str:  # noqa: A001 (read as conf.format)
         ConfigError: no file can say it, such as a `#` in a hook or a peer given twice.
     """
     interface = config.interface
-    lines = [f"Address = {_format_address(address)}" for address in interface.addresses]
+    lines = [f"Address = {format_prefix(address)}" for address in interface.addresses]
     lines += [f"DNS = {server}" for server in interface.dns + interface.dns_search]
     if interface.mtu is not None:
         lines.append(f"MTU = {interface.mtu}")
@@ -331,7 +326,7 @@ def to_change(config: Config, endpoints: Mapping[PublicKey, Endpoint]) -> Device
     """
     interface = config.interface
     return DeviceChange(
-        private_key=interface.private_key or Secret(bytes(KEY_SIZE)),
+        private_key=interface.private_key or NO_KEY,
         listen_port=interface.listen_port or 0,
         fwmark=interface.fwmark or 0,
         replace_peers=True,

@@ -39,7 +39,7 @@ from wgpy.hostmodel import (
     Undo,
 )
 from wgpy.model import InterfaceAddress, Prefix
-from wgpy.wire.text import format_address, format_prefix, parse_address, parse_prefix
+from wgpy.wire.text import format_prefix, parse_interface_address, parse_prefix
 
 RECORD_VERSION: Final = 1
 
@@ -109,7 +109,7 @@ def _plain_subject(change: _Plain) -> str:
         case SetMtu(name, mtu):
             return f"{mtu} dev {name}"
         case AddAddress(name, address):
-            return f"{_address_text(address)} dev {name}"
+            return f"{format_prefix(address)} dev {name}"
         case SetWireGuard(name, device):
             return f"{name}, {len(device.peers)} peers"
         case RunHook(command):
@@ -172,9 +172,7 @@ def _plain_fields(change: Recorded) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, InterfaceAddress):
-        return _address_text(value)
-    if isinstance(value, Prefix):
+    if isinstance(value, InterfaceAddress | Prefix):
         return format_prefix(value)
     if isinstance(value, DnsBackend):
         return value.name
@@ -218,20 +216,13 @@ def _list(value: object) -> list[object]:
     return value
 
 
-def _address_text(value: InterfaceAddress) -> str:
-    return f"{format_address(value.address)}/{value.length}"
-
-
-def _address(value: object) -> InterfaceAddress:
-    host, _, length = _text(value).partition("/")
-    return InterfaceAddress(parse_address(host), int(length))
-
-
 _Fields: TypeAlias = Mapping[str, object]
 
 _READERS: Final[Mapping[str, Callable[[_Fields], Recorded]]] = {
     "CreateInterface": lambda of: CreateInterface(_text(of["name"])),
-    "AddAddress": lambda of: AddAddress(_text(of["name"]), _address(of["address"])),
+    "AddAddress": lambda of: AddAddress(
+        _text(of["name"]), parse_interface_address(_text(of["address"]))
+    ),
     "AddRoute": lambda of: AddRoute(
         _text(of["name"]), parse_prefix(_text(of["prefix"])), _number(of["table"])
     ),

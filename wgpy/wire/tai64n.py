@@ -26,11 +26,6 @@ def encode(unix_nanoseconds: int) -> bytes:
     return _TIMESTAMP.pack(_UNIX_EPOCH + seconds, nanoseconds - nanoseconds % TICK_NS)
 
 
-def is_after(timestamp: bytes, other: bytes) -> bool:
-    """Return whether the first of two timestamps is the later."""
-    return timestamp > other
-
-
 def next_timestamp(previous: bytes, unix_nanoseconds: int) -> bytes:
     """Return the timestamp of now, or the tick after `previous` where that is not later.
 

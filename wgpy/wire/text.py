@@ -236,7 +236,7 @@ def format_address(address: bytes) -> str:
     return text[start:] if text.endswith("::") else text[start:-1]
 
 
-def format_prefix(prefix: Prefix) -> str:
+def format_prefix(prefix: Prefix | InterfaceAddress) -> str:
     """Return `ADDRESS/LENGTH`."""
     return f"{format_address(prefix.address)}/{prefix.length}"
 

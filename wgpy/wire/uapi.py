@@ -56,8 +56,7 @@ class UapiError(ConfigError):
     """What the UAPI refuses; `errno` is the positive number to answer."""
 
     def __init__(self, errno: int, message: str) -> None:
-        super().__init__(message)
-        self.errno = errno
+        super().__init__(message, errno)
 
 
 @dataclass(frozen=True, slots=True)

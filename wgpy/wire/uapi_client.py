@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from wgpy.errors import ConfigError
 from wgpy.model import (
-    KEY_SIZE,
+    NO_KEY,
     Buffer,
     DeviceChange,
     DeviceStatus,
@@ -34,7 +34,6 @@ _MAX_U16 = 2**16 - 1
 _MAX_U32 = 2**32 - 1
 _MAX_U64 = 2**64 - 1
 _NANO = 10**9
-_NO_KEY = Secret(bytes(KEY_SIZE))
 
 _Section: TypeAlias = Mapping[str, Sequence[str]]
 
@@ -118,7 +117,7 @@ def _peer_status(section: _Section) -> PeerStatus:
     nanoseconds = _number(section, "last_handshake_time_nsec", _NANO - 1)
     return PeerStatus(
         PublicKey(parse_hex_key(section["public_key"][-1])),
-        _secret(section, "preshared_key") or _NO_KEY,
+        _secret(section, "preshared_key") or NO_KEY,
         parse_endpoint(endpoint[-1]) if endpoint else None,
         seconds + nanoseconds / _NANO,
         _number(section, "rx_bytes", _MAX_U64),

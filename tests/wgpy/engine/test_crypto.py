@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgpy.engine.crypto import (
     Aead,
-    DhPrivate,
-    DhPublic,
     EphemeralKey,
     NotAuthentic,
     StaticKey,
@@ -46,7 +45,8 @@ def unhex(vector: dict[str, str]) -> dict[str, bytes]:
 
 
 def x25519(scalar: bytes, u: bytes) -> bytes:
-    return dh(DhPrivate.from_private_bytes(scalar), DhPublic.from_public_bytes(u))
+    private = X25519PrivateKey.from_private_bytes(scalar)
+    return dh(private, X25519PublicKey.from_public_bytes(u))
 
 
 @pytest.mark.parametrize("vector", vectors("x25519")["exchanges"])

@@ -34,6 +34,19 @@ def change(roster: Roster, *peers: PeerChange, **properties):
     return roster.apply(DeviceChange(peers=peers, **properties), 0.0)
 
 
+@pytest.mark.parametrize("value", [-1, 2**32])
+@pytest.mark.parametrize("name", ["listen_port", "fwmark", "persistent_keepalive"])
+def test_a_number_out_of_range_is_refused(roster, name, value):
+    """A keepalive that is always due would keep the node busy for ever."""
+    asked = (
+        DeviceChange(peers=(PeerChange(BOB, persistent_keepalive=value),))
+        if name == "persistent_keepalive"
+        else DeviceChange(**{name: value})
+    )
+    with pytest.raises(ConfigError, match="is none of 0 to"):
+        roster.check(asked)
+
+
 def test_a_peer_is_made_changed_and_listed(roster):
     psk = Secret(bytes([5]) * 32)
     change(roster, PeerChange(BOB, allowed_ips=allowed("10.2.0.0/16")), PeerChange(CAROL))

@@ -4,6 +4,7 @@ import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from wgpy.io import process
 
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 DEADLINE = 60.0
+ROOT = Path(__file__).parents[3]
 
 PRELUDE = """
 import json, os, signal, sys
@@ -340,3 +342,23 @@ def test_a_private_file_that_cannot_be_written_leaves_no_draft(tmp_path):
     with pytest.raises(OSError, match="folder"):
         process.write_private(str(tmp_path / "folder"), b"x")
     assert os.listdir(tmp_path) == ["folder"]
+
+
+# --- itself ----------------------------------------------------------------
+
+
+def test_modules_of_the_working_directory_are_not_loaded(tmp_path, monkeypatch):
+    """Root may type `wgpy up` where anybody may write."""
+    (tmp_path / "resource.py").write_text("raise SystemExit('loaded')")
+    monkeypatch.chdir(tmp_path)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "WG_TUN_FD": "0", "LOG_LEVEL": "none"}
+    words = [*process.own_command(), "-f", "wgpyt0"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("wgpy: LOG_LEVEL=none")
+
+
+def test_a_checkout_starts_itself(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = [*process.own_command(), "--version"]
+    assert words[:-1] == [sys.executable, "-m", "wgpy"]
+    subprocess.run(words, capture_output=True, check=True)
