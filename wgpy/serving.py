@@ -28,8 +28,8 @@ from wgpy.io.links import (
 )
 from wgpy.io.report import Reporter
 from wgpy.io.tun_linux import TunLinux
-from wgpy.io.udp_linux import Offloads, UdpLinux
-from wgpy.io.udp_sockets import probe_port
+from wgpy.io.udp_linux import UdpLinux
+from wgpy.io.udp_sockets import Offloads, probe_port
 from wgpy.model import DeviceChange
 
 # Seconds until the UDP port is tried again when it could not be bound.
@@ -146,6 +146,7 @@ class Serving:
             case LinkState(up, mtu):
                 self.mtu = mtu
                 self._device.set_mtu(mtu)
+                self.tun.fit(mtu)
                 self._set_up(up=up)
             case LinkGone():
                 self._gone()

@@ -51,3 +51,20 @@ class Kernels(Protocol):
 
     def coalesce(self, packets: Sequence[Buffer]) -> list[TunBurst]:
         """Return packets for the host as fewer, larger ones."""
+
+
+class Ciphers:
+    """The two keys of a session, made ready by whatever kernels are in use."""
+
+    __slots__ = ("_keys", "_made")
+
+    def __init__(self, send: bytes, receive: bytes) -> None:
+        self._keys = send, receive
+        self._made: tuple[Kernels, Cipher, Cipher] | None = None
+
+    def by(self, kernels: Kernels) -> tuple[Cipher, Cipher]:
+        """Return what sends and what receives."""
+        if self._made is None or self._made[0] is not kernels:
+            send, receive = self._keys
+            self._made = kernels, kernels.cipher(send), kernels.cipher(receive)
+        return self._made[1:]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wgpy.engine import constants
-from wgpy.engine.bulk import Cipher, Kernels, Sealed
+from wgpy.engine.bulk import Ciphers, Kernels, Sealed
 from wgpy.engine.crypto import Aead, NotAuthentic
 from wgpy.engine.replay import ReplayWindow
 from wgpy.errors import Drop, Rejected
@@ -36,8 +36,7 @@ class Session:
     """The keys, the counter and the replay window of one handshake's outcome."""
 
     __slots__ = (
-        "_ciphers",
-        "_keys",
+        "_bulk",
         "_limits",
         "_open",
         "_renewal_asked_at",
@@ -64,8 +63,7 @@ class Session:
         self._seal = Aead(send)
         self._open = Aead(receive)
         self._window = ReplayWindow()
-        self._keys = send, receive
-        self._ciphers: tuple[Kernels, Cipher, Cipher] | None = None
+        self._bulk = Ciphers(send, receive)
         self._limits = limits
         self._renewal_asked_at: float | None = None
         self.local_index = local_index
@@ -159,7 +157,7 @@ class Session:
 
     def seal_burst(self, burst: TunBurst, count: int, mtu: int, kernels: Kernels) -> Sealed:
         """Return the data messages of a super packet; the caller asked `can_send(count)`."""
-        _, sending, _ = self._bulk(kernels)
+        sending, _ = self._bulk.by(kernels)
         sealed = sending.seal(burst, self.remote_index, self.sent, mtu)
         self.sent += count
         return sealed
@@ -174,7 +172,7 @@ class Session:
         """
         if self.age(now) >= self._limits.reject_after_time:
             raise Rejected(Drop.KEY_EXPIRED)
-        _, _, receiving = self._bulk(kernels)
+        _, receiving = self._bulk.by(kernels)
         assert not isinstance(burst.payload, list)
         opened = receiving.open(burst.payload, burst.segment_size, counters)
         accept, sizes = self._window.accept, opened.sizes
@@ -182,14 +180,6 @@ class Session:
             if sizes[row] >= 0 and not accept(counter):
                 sizes[row] = REPLAYED
         return opened
-
-    def _bulk(self, kernels: Kernels) -> tuple[Kernels, Cipher, Cipher]:
-        ciphers = self._ciphers
-        if ciphers is None or ciphers[0] is not kernels:
-            send, receive = self._keys
-            ciphers = kernels, kernels.cipher(send), kernels.cipher(receive)
-            self._ciphers = ciphers
-        return ciphers
 
 
 def padding(size: int, mtu: int) -> int:

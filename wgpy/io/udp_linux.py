@@ -8,7 +8,6 @@ serves all.
 import errno
 import ipaddress
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from wgpy.errors import ConfigError
 from wgpy.io import udp_sockets
+from wgpy.io.udp_control import CONTROL_SIZE, Arrival, Control, arrival, outgoing, with_size
+from wgpy.io.udp_sockets import Offloads
 from wgpy.model import Buffer, Burst, Endpoint, Local
 from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join
 
@@ -29,11 +30,6 @@ BACKLOG_LIMIT: Final = 128
 CACHE_LIMIT: Final = 2048
 
 _DATAGRAM_SIZE: Final = 65535
-_CONTROL_SIZE: Final = socket.CMSG_SPACE(20) + 2 * socket.CMSG_SPACE(4)
-_PKTINFO4: Final = struct.Struct("=I4s4s")
-_PKTINFO6: Final = struct.Struct("=16sI")
-_INT: Final = struct.Struct("=i")
-_U16: Final = struct.Struct("=H")
 # What the kernel says to a UDP_SEGMENT send that this path, or this interface, cannot take.
 _SEGMENT_ERRORS: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP})
 
@@ -50,9 +46,6 @@ _SOURCE_ERRORS: Final = frozenset({
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
-_Control: TypeAlias = list[tuple[int, int, bytes]]
-# Local address, TOS, and the size of each datagram of one read; 0 if it brought one.
-_Arrival: TypeAlias = tuple[Local | None, int, int]
 # Buffers of one send, and the size of each datagram in them; 0 if they are one.
 _Shipment: TypeAlias = tuple[list[Buffer], int]
 _Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
@@ -94,17 +87,10 @@ class _Path(NamedTuple):
 
     half: _Half
     address: _Address
-    control: _Control
+    control: Control
     remote: Endpoint
     local: Local | None
     tos: int
-
-
-class Offloads(NamedTuple):
-    """What the sockets may do in bursts: send many datagrams at once, and receive them so."""
-
-    segment: bool = True
-    coalesce: bool = True
 
 
 class UdpLinux:
@@ -117,7 +103,7 @@ class UdpLinux:
         buffer_size: int = udp_sockets.BUFFER_SIZE,
         offloads: Offloads = Offloads(),  # noqa: B008 - a value
     ) -> None:
-        self.source_lost = _ignore
+        self.source_lost = lambda _: None
         self.counters = UdpCounters()
         self._buffer_size = buffer_size
         self._offloads = offloads
@@ -128,7 +114,7 @@ class UdpLinux:
         self._port = 0
         self._mark = 0
         self._remotes: dict[_Address, Endpoint] = {}
-        self._arrivals: dict[tuple[tuple[int, int, bytes], ...], _Arrival] = {}
+        self._arrivals: dict[tuple[tuple[int, int, bytes], ...], Arrival] = {}
         self._paths: dict[tuple[Endpoint, Local | None, int], _Path] = {}
 
     @property
@@ -212,12 +198,12 @@ class UdpLinux:
         recvmsg = half.sock.recvmsg
         bursts: list[Burst] = []
         sender: _Address | None = None
-        options: _Control = []
+        options: Control = []
         together: list[Buffer] = []
         room = RECEIVE_SIZE
         for _ in range(RECEIVE_LIMIT):
             try:
-                payload, control, _flags, address = recvmsg(_DATAGRAM_SIZE, _CONTROL_SIZE)
+                payload, control, _flags, address = recvmsg(_DATAGRAM_SIZE, CONTROL_SIZE)
             except BlockingIOError:
                 break
             except OSError:
@@ -232,7 +218,9 @@ class UdpLinux:
                     self.counters.receive_errors += 1
                     continue
                 key = tuple(control)
-                local, tos, size = self._arrivals.get(key) or self._learn_arrival(key)
+                local, tos, size = self._arrivals.get(key) or _remember(
+                    self._arrivals, key, arrival(key)
+                )
                 if size:
                     sender = None
                     bursts.append(Burst(payload, size, remote, local, tos))
@@ -297,7 +285,7 @@ class UdpLinux:
             self._keep(path, shipment)
             return path
         try:
-            half.sock.sendmsg(buffers, _with_size(path.control, size), 0, path.address)
+            half.sock.sendmsg(buffers, with_size(path.control, size), 0, path.address)
         except OSError as error:
             return self._recover(path, shipment, error)
         return path
@@ -327,7 +315,7 @@ class UdpLinux:
             return self._ship_singly(path, shipment, error)
         elif path.local is not None and error.errno in _SOURCE_ERRORS:
             self.counters.source_retries += 1
-            free = path._replace(control=_control(path.half, None, path.tos), local=None)
+            free = path._replace(control=outgoing(path.half.v6, None, path.tos), local=None)
             self._retry(free, shipment, path.local)
             return free
         else:
@@ -360,7 +348,7 @@ class UdpLinux:
         """
         buffers, size = shipment
         try:
-            free.half.sock.sendmsg(buffers, _with_size(free.control, size), 0, free.address)
+            free.half.sock.sendmsg(buffers, with_size(free.control, size), 0, free.address)
         except BlockingIOError:
             self._keep(free, shipment)
         except OSError as error:
@@ -394,58 +382,14 @@ class UdpLinux:
         host = ipaddress.ip_address(address[0].partition("%")[0]).packed
         return _remember(self._remotes, address, Endpoint(host, address[1], scope))
 
-    def _learn_arrival(self, control: tuple[tuple[int, int, bytes], ...]) -> _Arrival:
-        local, tos, size = None, 0, 0
-        for level, kind, value in control:
-            if (level, kind) == (socket.IPPROTO_IP, udp_sockets.IP_PKTINFO):
-                interface, host, _ = _PKTINFO4.unpack(value)
-                local = Local(host, interface)
-            elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
-                local = Local(*_PKTINFO6.unpack(value))
-            elif (level, kind) == (socket.IPPROTO_IP, socket.IP_TOS):
-                tos = value[0]
-            elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_TCLASS):
-                tos = _INT.unpack(value)[0]
-            elif (level, kind) == (socket.IPPROTO_UDP, udp_sockets.UDP_GRO):
-                size = _INT.unpack(value)[0]
-        return _remember(self._arrivals, control, (local, tos, size))
-
     def _learn_path(self, remote: Endpoint, local: Local | None, tos: int) -> _Path | None:
         half = self._by_size.get(len(remote.host))
         if half is None:
             return None
         host = str(ipaddress.ip_address(remote.host))
         address = (host, remote.port, 0, remote.scope) if half.v6 else (host, remote.port)
-        path = _Path(half, address, _control(half, local, tos), remote, local, tos)
+        path = _Path(half, address, outgoing(half.v6, local, tos), remote, local, tos)
         return _remember(self._paths, (remote, local, tos), path)
-
-
-def _control(half: _Half, local: Local | None, tos: int) -> _Control:
-    """Return the control messages; a source of the other family is left out."""
-    control: _Control = []
-    if local is not None and len(local.host) == (16 if half.v6 else 4):
-        if half.v6:
-            info = _PKTINFO6.pack(local.host, local.interface)
-            control.append((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info))
-        else:
-            info = _PKTINFO4.pack(local.interface, local.host, bytes(4))
-            control.append((socket.IPPROTO_IP, udp_sockets.IP_PKTINFO, info))
-    if tos and half.v6:
-        control.append((socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _INT.pack(tos)))
-    elif tos:
-        control.append((socket.IPPROTO_IP, socket.IP_TOS, _INT.pack(tos)))
-    return control
-
-
-def _with_size(control: _Control, size: int) -> _Control:
-    """Return the control messages of a send; with a size it carries many datagrams."""
-    if not size:
-        return control
-    return [*control, (socket.IPPROTO_UDP, udp_sockets.UDP_SEGMENT, _U16.pack(size))]
-
-
-def _ignore(_local: Local) -> None:
-    return
 
 
 def _remember(table: dict[_Key, _Value], key: _Key, value: _Value) -> _Value:

@@ -3,7 +3,7 @@
 import errno
 import socket
 from sys import byteorder
-from typing import Final
+from typing import Final, NamedTuple
 
 from wgpy.errors import ConfigError
 
@@ -25,6 +25,13 @@ UDP_GRO: Final = 104
 
 # How a host says that it does not have an address family.
 _ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
+
+
+class Offloads(NamedTuple):
+    """What the sockets may do in bursts: send many datagrams at once, and receive them so."""
+
+    segment: bool = True
+    coalesce: bool = True
 
 
 def probe_port(port: int) -> bool:

@@ -35,11 +35,3 @@ def join(payloads: Sequence[Buffer], *, v6: bool) -> list[list[Buffer]]:
             groups.append([payload])
             size, room = own, limit - own
     return groups
-
-
-def split(payload: Buffer, gso_size: int) -> list[Buffer]:
-    """Return the datagrams of one receive; `gso_size` 0 says that there is one."""
-    if not 0 < gso_size < len(payload):
-        return [payload]
-    view = memoryview(payload)
-    return [view[at : at + gso_size] for at in range(0, len(payload), gso_size)]
