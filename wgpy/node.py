@@ -15,15 +15,27 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, Self
 
-from wgpy.api import secret
+from wgpy.checks import (
+    as_device_change,
+    as_endpoint,
+    as_interface_address,
+    as_list,
+    as_mtu,
+    as_peer_change,
+    as_prefix,
+    as_public_key,
+    as_secret,
+    as_text,
+)
 from wgpy.engine.device import Device
 from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import ConfigError
 from wgpy.events import Event
 from wgpy.hostmodel import AddAddress, SetUp
-from wgpy.io import clock, uapi_socket
+from wgpy.io import clock
 from wgpy.io.hostnet_linux import HostNet
-from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux
+from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux, check_name
+from wgpy.io.uapi_socket import UapiListener, UapiServer
 from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
@@ -37,7 +49,6 @@ from wgpy.model import (
     Secret,
 )
 from wgpy.serving import Serving
-from wgpy.wire.text import parse_interface_address
 
 # Events kept for a reader that is slow; the oldest go first.
 MAX_EVENTS: Final = 1024
@@ -67,18 +78,23 @@ class Node:
         private_key: Secret | str | None = None,
         listen_port: int = 0,
         fwmark: int = 0,
-        peers: Sequence[PeerChange] = (),
-        addresses: Sequence[str] = (),
+        peers: Iterable[PeerChange] = (),
+        addresses: Iterable[InterfaceAddress | str] = (),
         mtu: int = DEFAULT_MTU,
         tun: TunLinux | None = None,
         limits: Limits = PAPER_LIMITS,
         embedded: bool = False,
     ) -> None:
-        self._asked_name = name
-        identity = None if private_key is None else secret(private_key)
-        self._initial = DeviceChange(identity, listen_port, fwmark, peers=tuple(peers))
-        self._addresses = [parse_interface_address(address) for address in addresses]
-        self._mtu = mtu
+        self._asked_name = as_text("the interface name", name)
+        check_name(name)
+        identity = None if private_key is None else as_secret(private_key)
+        given_peers = tuple(as_peer_change(each) for each in as_list("peers", "peers", peers))
+        asked = DeviceChange(identity, listen_port, fwmark, peers=given_peers)
+        self._initial = as_device_change(asked)
+        self._addresses = [
+            as_interface_address(each) for each in as_list("addresses", "prefixes", addresses)
+        ]
+        self._mtu = as_mtu(mtu)
         self._given_tun = tun
         self._device = Device(clock.entropy, clock.wall_offset(), limits, embedded=embedded)
         self._readers: set[_Reader] = set()
@@ -141,28 +157,48 @@ class Node:
         Raises:
             ConfigError: it cannot be (a port in use, say); nothing is changed.
         """
-        self._serving.configure(change)
+        self._serving.configure(as_device_change(change))
 
     def set_peer(self, peer: PeerChange) -> None:
-        """Add a peer or change what is given of it; see `wgpy.peer`."""
+        """Add a peer or change what is given of it; see `wgpy.peer`.
+
+        Raises:
+            ConfigError: it is no such change; nothing is changed.
+        """
         self.configure(DeviceChange(peers=(peer,)))
 
-    def remove_peer(self, public_key: PublicKey) -> None:
-        """Remove a peer and its prefixes; unknown ones are ignored."""
-        self.configure(DeviceChange(peers=(PeerChange(public_key, remove=True),)))
+    def remove_peer(self, public_key: PublicKey | str) -> None:
+        """Remove a peer and its prefixes; unknown ones are ignored.
 
-    def set_endpoint(self, public_key: PublicKey, endpoint: Endpoint) -> None:
-        """Tell where a peer is; ignored if it is no peer."""
-        self.set_peer(PeerChange(public_key, update_only=True, endpoint=endpoint))
+        Raises:
+            ConfigError: it is no public key.
+        """
+        self.set_peer(PeerChange(as_public_key(public_key), remove=True))
 
-    def set_allowed_ips(self, public_key: PublicKey, prefixes: Iterable[Prefix]) -> None:
-        """Replace the prefixes of a peer, moving them from others; ignored if it is no peer."""
+    def set_endpoint(self, public_key: PublicKey | str, endpoint: Endpoint | str) -> None:
+        """Tell where a peer is; ignored if it is no peer.
+
+        Raises:
+            ConfigError: no public key, or no endpoint.
+        """
+        key, where = as_public_key(public_key), as_endpoint(endpoint)
+        self.set_peer(PeerChange(key, update_only=True, endpoint=where))
+
+    def set_allowed_ips(
+        self, public_key: PublicKey | str, prefixes: Iterable[Prefix | str]
+    ) -> None:
+        """Replace the prefixes of a peer, moving them from others; ignored if it is no peer.
+
+        Raises:
+            ConfigError: no public key, or no list of prefixes.
+        """
+        wanted = as_list("prefixes", "prefixes", prefixes)
         self.set_peer(
             PeerChange(
-                public_key,
+                as_public_key(public_key),
                 update_only=True,
                 replace_allowed_ips=True,
-                allowed_ips=tuple(AllowedIPChange(prefix) for prefix in prefixes),
+                allowed_ips=tuple(AllowedIPChange(as_prefix(each)) for each in wanted),
             )
         )
 
@@ -172,9 +208,14 @@ class Node:
         """Return the device and its peers as they are, with counters."""
         return self._device.status()
 
-    def peer(self, public_key: PublicKey) -> PeerStatus | None:
-        """Return one peer as it is, None if it is no peer."""
-        found = [peer for peer in self.status().peers if peer.public_key == public_key]
+    def peer(self, public_key: PublicKey | str) -> PeerStatus | None:
+        """Return one peer as it is, None if it is no peer.
+
+        Raises:
+            ConfigError: it is no public key.
+        """
+        key = as_public_key(public_key)
+        found = [peer for peer in self.status().peers if peer.public_key == key]
         return found[0] if found else None
 
     async def events(self) -> AsyncIterator[Event]:
@@ -190,10 +231,10 @@ class Node:
         finally:
             self._readers.discard(reader)
 
-    async def serve_uapi(self, listener: uapi_socket.UapiListener) -> None:
+    async def serve_uapi(self, listener: UapiListener) -> None:
         """Answer `wg` on a socket until it is removed or the task is cancelled."""
-        server = uapi_socket.UapiServer(
-            listener, self.status, self.configure, self._serving.reporter.debug
+        server = UapiServer(
+            listener, self.status, self._serving.configure, self._serving.reporter.debug
         )
         await server.run()
 
