@@ -164,6 +164,14 @@ def as_text(what: str, given: object) -> str:
     return given
 
 
+def as_namespace(given: object) -> str:
+    """Return the name of a network namespace, as `ip netns` has it."""
+    name = as_text("a namespace", given)
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ConfigError(f"{name!r} is no name of a network namespace")
+    return name
+
+
 def _as_allowed_ip_change(given: object) -> AllowedIPChange:
     if not isinstance(given, AllowedIPChange):
         raise _refusal("a change of allowed IPs", "an AllowedIPChange", given)

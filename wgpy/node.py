@@ -5,13 +5,15 @@
         async for event in node.events(): ...
 
 A node needs CAP_NET_ADMIN and /dev/net/tun, and leaves nothing behind. Several may run in one
-process. Its sockets stay in the network namespace it was started in; the interface may move.
+process. Its sockets stay in the network namespace it was started in; the interface may move:
+two nodes that are to ping each other need one namespace each.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, closing
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,6 +23,7 @@ from wgpy.checks import (
     as_interface_address,
     as_list,
     as_mtu,
+    as_namespace,
     as_peer_change,
     as_prefix,
     as_public_key,
@@ -32,10 +35,10 @@ from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import ConfigError
 from wgpy.events import Event
 from wgpy.hostmodel import AddAddress, SetUp
-from wgpy.io import clock
+from wgpy.io import clock, namespaces
 from wgpy.io.hostnet_linux import HostNet
 from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux, check_name
-from wgpy.io.uapi_socket import UapiListener, UapiServer
+from wgpy.io.uapi_socket import UapiListener, UapiServer, bind
 from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
@@ -69,6 +72,10 @@ class Node:
         tun: an interface opened already (WG_TUN_FD), instead of creating one.
         limits: when sessions are renewed and end; other than the paper's only for tests.
         embedded: report what is not WireGuard's as events, see `wgpy.events`.
+        uapi: serve the socket that makes it an interface for `wg` and `wgpy show`; who removes
+            the socket asks the node to end, as who deletes the interface does.
+        namespace: the network namespace (`ip netns`) to move the interface into; its UDP
+            sockets stay where the node was started. Takes CAP_SYS_ADMIN.
     """
 
     def __init__(  # noqa: PLR0913 - the words of wg(8), all by name
@@ -84,6 +91,8 @@ class Node:
         tun: TunLinux | None = None,
         limits: Limits = PAPER_LIMITS,
         embedded: bool = False,
+        uapi: bool = False,
+        namespace: str | None = None,
     ) -> None:
         self._asked_name = as_text("the interface name", name)
         check_name(name)
@@ -100,6 +109,9 @@ class Node:
         self._readers: set[_Reader] = set()
         self._gone = asyncio.Event()
         self._running: Serving | None = None
+        self._uapi = uapi
+        self._namespace = None if namespace is None else as_namespace(namespace)
+        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Create the interface and begin to serve it.
@@ -113,17 +125,14 @@ class Node:
         except BaseException:
             tun.close()
             raise
-        try:
+        async with AsyncExitStack() as opening:
+            opening.callback(self._close)
             self._running.start()
-            self.configure(self._initial)
-            if self._addresses:
-                # A thread of its own: those of the loop may be in another network namespace.
-                with ThreadPoolExecutor(1) as thread:
-                    loop = asyncio.get_running_loop()
-                    await loop.run_in_executor(thread, _dress, self.name, self._addresses)
-        except BaseException:
-            self._close()
-            raise
+            self._running.configure(self._initial)
+            await self._dress()
+            if self._uapi:
+                await self._open_uapi(opening)
+            self._open = opening.pop_all()
         return self
 
     async def __aexit__(
@@ -133,7 +142,7 @@ class Node:
         traceback: TracebackType | None,
     ) -> None:
         """Remove the interface and close all sockets."""
-        self._close()
+        await self._open.aclose()
 
     @property
     def name(self) -> str:
@@ -146,7 +155,7 @@ class Node:
         return self._serving.mtu
 
     async def wait_gone(self) -> None:
-        """Wait until the interface was deleted, by whomever."""
+        """Wait until the interface was deleted, by whomever; or its socket, with `uapi`."""
         await self._gone.wait()
 
     # --- configuration ---
@@ -246,6 +255,22 @@ class Node:
             raise ConfigError("the node is not running: use it within `async with`")
         return self._running
 
+    async def _dress(self) -> None:
+        if self._addresses or self._namespace is not None:
+            # A thread of its own: those of the loop may be in another network namespace.
+            with ThreadPoolExecutor(1) as thread:
+                words = self.name, self._addresses, self._namespace
+                await asyncio.get_running_loop().run_in_executor(thread, _dress, *words)
+
+    async def _open_uapi(self, opening: AsyncExitStack) -> None:
+        listener = opening.enter_context(closing(bind(self.name)))
+        tasks = await opening.enter_async_context(asyncio.TaskGroup())
+        opening.callback(tasks.create_task(self._serve_until_removed(listener)).cancel)
+
+    async def _serve_until_removed(self, listener: UapiListener) -> None:
+        await self.serve_uapi(listener)
+        self._end()
+
     def _deliver(self, events: Sequence[Event]) -> None:
         for reader in self._readers:
             reader.events.extend(events)
@@ -263,12 +288,29 @@ class Node:
         self._end()
 
 
-def _dress(name: str, addresses: Sequence[InterfaceAddress]) -> None:
+def _dress(name: str, addresses: Sequence[InterfaceAddress], namespace: str | None) -> None:
+    """Bring the interface to its place and give it its addresses."""
+    if namespace is None:
+        _address(name, addresses)
+        return
+    namespaces.move(name, namespace)
+    try:
+        with namespaces.inside(namespace):
+            _address(name, addresses)
+    except OSError as error:
+        raise ConfigError(
+            f"namespace {namespace} cannot be entered ({error.strerror}): "
+            "it takes CAP_SYS_ADMIN"
+        ) from None
+
+
+def _address(name: str, addresses: Sequence[InterfaceAddress]) -> None:
     """Give the interface its addresses and set it up, as a host's administrator would."""
-    with HostNet() as host:
-        for address in addresses:
-            host.carry_out(AddAddress(name, address))
-        host.carry_out(SetUp(name))
+    if addresses:
+        with HostNet() as host:
+            for address in addresses:
+                host.carry_out(AddAddress(name, address))
+            host.carry_out(SetUp(name))
 
 
 class _Reader:

@@ -90,6 +90,8 @@ WRONG_NODES = [
     ({"peers": [TEXT]}, "a peer is a PeerChange, see wgpy.peer, not str"),
     ({"private_key": KEY}, "a Secret or base64, not PublicKey"),
     ({"name": "a name that is too long"}, "must have 1 to 15 bytes"),
+    ({"namespace": 5}, "a namespace is a string, not int"),
+    ({"namespace": "../x"}, "'../x' is no name of a network namespace"),
     ({"name": 5}, "the interface name is a string, not int"),
 ]
 
