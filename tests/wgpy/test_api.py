@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import wgpy
-from wgpy.checks import as_device_change
+from wgpy.checks import as_device_change, as_interface_address, as_namespace
 from wgpy.model import AllowedIPChange
 
 KEY = wgpy.public_key(wgpy.generate_key())
@@ -32,6 +32,15 @@ def test_values_are_put_into_their_one_form():
     mapped = bytes(10) + b"\xff\xff" + WHERE.host
     assert wgpy.endpoint(wgpy.Endpoint(mapped, 5)) == WHERE
     assert wgpy.prefix(wgpy.Prefix(bytes([10, 1, 2, 3]), 8)) == TEN
+
+
+def test_an_address_of_an_interface_keeps_its_host_bits():
+    address = wgpy.InterfaceAddress(bytes([10, 0, 0, 1]), 24)
+    assert as_interface_address("10.0.0.1/24") == as_interface_address(address) == address
+
+
+def test_a_namespace_goes_by_its_name():
+    assert as_namespace("blue-1.2") == "blue-1.2"
 
 
 ANY: Any = wgpy
