@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from wgpy.errors import ConfigError, WireGuardError
     from wgpy.events import (
         Event,
+        HandshakeAnswered,
         HandshakeCompleted,
         HandshakeGaveUp,
+        HandshakeSent,
+        HandshakeUnanswered,
         LoadChanged,
+        MessageRejected,
         Roamed,
         SessionEnded,
     )
@@ -37,9 +41,13 @@ __all__ = [
     "DeviceStatus",
     "Endpoint",
     "Event",
+    "HandshakeAnswered",
     "HandshakeCompleted",
     "HandshakeGaveUp",
+    "HandshakeSent",
+    "HandshakeUnanswered",
     "LoadChanged",
+    "MessageRejected",
     "Node",
     "PeerChange",
     "PeerStatus",
