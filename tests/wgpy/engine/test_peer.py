@@ -276,6 +276,9 @@ def test_another_endpoint_gets_its_time_to_answer_and_none_is_told_as_none(tunne
     tunnel.world.filter = lambda sent: False
     tunnel.alice.send("10.0.0.2", [1])
     tunnel.world.run_for(12.0)
+    peer.set_endpoint(tunnel.bob.host.endpoint)
+    tunnel.world.run_for(4.5)
+    assert any(isinstance(event, HandshakeUnanswered) for event in traces(tunnel))
     peer.set_endpoint(ELSEWHERE)
     tunnel.world.run_for(5.0)
     assert traces(tunnel)[-1] == HandshakeSent(tunnel.bob.public, ELSEWHERE, 1)

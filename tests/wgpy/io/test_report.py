@@ -127,6 +127,11 @@ EVENTS: list[tuple[Event, str, str]] = [
         f"{NAME} inner source fe80::1 is not in its allowed IPs",
     ),
     (
+        MessageRejected(Drop.NOT_ALLOWED, HOME, PEER, bytes(4)),
+        "DEBUG",
+        f"{NAME} inner source 0.0.0.0 is not in its allowed IPs",
+    ),
+    (
         MessageRejected(Drop.NO_PEER, inner=bytes([10, 1, 2, 3])),
         "DEBUG",
         "no peer has 10.1.2.3 in its allowed IPs",
