@@ -242,7 +242,8 @@ class Device:
                 self._receive_inner(peer, plaintext, rejected.drop)
                 continue
             if lookup(source) is not peer:
-                self._drop(Drop.NOT_ALLOWED)
+                who = peer.public_key
+                self._out.reject(Drop.NOT_ALLOWED, now, burst.remote, who, source)
                 continue
             received += len(plaintext) + messages.DATA_OVERHEAD
             packet: Buffer = plaintext if size == len(plaintext) else plaintext[:size]
@@ -274,7 +275,7 @@ class Device:
             else:
                 self._drop(Drop.MALFORMED)
         except Rejected as rejected:
-            self._drop(rejected.drop)
+            self._out.reject(rejected.drop, now, burst.remote)
 
     def _receive_cookie(self, payload: Buffer, now: float) -> Peer:
         reply = messages.CookieReply.decode_untrusted(payload)
@@ -286,7 +287,8 @@ class Device:
 
     def _receive_foreign(self, payload: Buffer, burst: Burst) -> None:
         if len(self._out.events) >= constants.MAX_FOREIGN:
-            raise Rejected(Drop.FOREIGN_OVERFLOW)
+            self._drop(Drop.FOREIGN_OVERFLOW)
+            return
         self._out.events.append(DatagramReceived(bytes(payload), burst.remote, burst.local))
 
     # --- inside ---

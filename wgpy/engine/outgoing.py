@@ -66,7 +66,7 @@ class Outgoing:
             destination = ip.destination_untrusted(packet)
             peer = self._roster.routes.lookup(destination)
             if peer is None or (endpoint := peer.path.endpoint) is None:
-                self._refuse(packet, Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT, now)
+                self._refuse(packet, peer, now)
                 continue
             # What goes to where the peer is has to be looked at packet by packet.
             flow_of_run = flow if destination != endpoint.host else _NO_FLOW
@@ -83,8 +83,10 @@ class Outgoing:
             together.append(packet)
         return runs
 
-    def _refuse(self, packet: Buffer, drop: Drop, now: float) -> None:
-        self._drop(drop)
+    def _refuse(self, packet: Buffer, peer: Peer | None, now: float) -> None:
+        drop = Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT
+        who = None if peer is None else peer.public_key
+        self._common.out.reject(drop, now, None, who, ip.destination_untrusted(packet))
         try:
             source, _ = ip.source_and_size_untrusted(packet)
         except Rejected:

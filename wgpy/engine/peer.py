@@ -20,9 +20,18 @@ from wgpy.engine.common import Common
 from wgpy.engine.cookie import CookieHolder
 from wgpy.engine.handshake import Handshake, InitiationSent, OpenedInitiation, TransportKeys
 from wgpy.engine.session import Session, Slots
+from wgpy.engine.silence import Silence
 from wgpy.engine.timers import Timer, Timers
 from wgpy.errors import Drop, Rejected
-from wgpy.events import HandshakeCompleted, HandshakeGaveUp, Roamed, SessionEnded
+from wgpy.events import (
+    HandshakeAnswered,
+    HandshakeCompleted,
+    HandshakeGaveUp,
+    HandshakeSent,
+    HandshakeUnanswered,
+    Roamed,
+    SessionEnded,
+)
 from wgpy.model import (
     KEY_SIZE,
     NO_KEY,
@@ -77,6 +86,7 @@ class Peer:
         self._handshake = Handshake(public_key)
         self._slots = Slots()
         self._timers = Timers(common.entropy)
+        self._silence = Silence()
         self._cookie = CookieHolder(public_key)
         self._staged: deque[Staged] = deque()
         self._handshake_sent_at = float("-inf")
@@ -168,6 +178,8 @@ class Peer:
         self._handshake_sent_at = now
         self._begin_session(keys, index, now, initiator=False)
         self._send_handshake(response.encode(), now)
+        event = HandshakeAnswered(self.public_key, self.path.endpoint)
+        self._common.out.events.append(event)
         self._heard(now)
 
     def receive_response(self, message: Response, path: Path, now: float) -> None:
@@ -225,6 +237,8 @@ class Peer:
 
     def set_endpoint(self, endpoint: Endpoint) -> None:
         """Set where to begin; authentic packets from elsewhere move it."""
+        if endpoint != self.path.endpoint:
+            self._silence.broken()
         self.path = Path(endpoint)
 
     def set_persistent_keepalive(self, interval: int, now: float) -> None:
@@ -246,6 +260,7 @@ class Peer:
         """Forget sessions, timers and waiting packets: the interface is down, or we go."""
         self._staged.clear()
         self._timers.stop()
+        self._silence.broken()
         self._clear_handshake()
         self._handshake_sent_at = float("-inf")
         self._end_sessions(why)
@@ -253,6 +268,7 @@ class Peer:
     def identity_changed(self) -> None:
         """Act on a new private key: the next packet begins a handshake with it."""
         self._clear_handshake()
+        self._silence.broken()
         self._handshake_sent_at = float("-inf")
         self._slots.expire_sending()
 
@@ -308,6 +324,14 @@ class Peer:
             return
         self._send_handshake(message.encode(), now)
         self._timers.handshake_initiated(now)
+        self._tell_initiated(now)
+
+    def _tell_initiated(self, now: float) -> None:
+        events, endpoint = self._common.out.events, self.path.endpoint
+        seconds = self._silence.initiated(now)
+        events.append(HandshakeSent(self.public_key, endpoint, self._silence.attempts))
+        if seconds is not None:
+            events.append(HandshakeUnanswered(self.public_key, endpoint, seconds))
 
     def _send_handshake(self, message: bytes, now: float) -> None:
         self._timers.traversed(now)
@@ -344,6 +368,7 @@ class Peer:
 
     def _handshake_complete(self, now: float, *, initiator: bool) -> None:
         self._timers.handshake_complete()
+        self._silence.broken()
         self.traffic.last_handshake = now + self._common.wall_offset
         event = HandshakeCompleted(self.public_key, self.path.endpoint, initiator)
         self._common.out.events.append(event)

@@ -89,9 +89,12 @@ class UdpLinux:
     """The bound sockets of a node (a `UdpPort`); without sockets until `bind`."""
 
     source_lost: Callable[[Local], None]
+    # Called with the remote of a datagram that was dropped, and the errno.
+    failed: Callable[[Endpoint, int], None]
 
     def __init__(self, buffer_size: int = udp_sockets.BUFFER_SIZE) -> None:
         self.source_lost = _ignore
+        self.failed = _ignore_failure
         self.counters = UdpCounters()
         self._buffer_size = buffer_size
         self._halves: dict[int, _Half] = {}
@@ -261,7 +264,7 @@ class UdpLinux:
         try:
             sock.sendmsg((segment,), path.control, 0, path.address)
         except OSError as error:
-            self._count(error.errno)
+            self._fail(path, error)
 
     def _recover(self, segment: Buffer, path: _Path, error: OSError) -> _Path:
         """Keep, retry without its source, or drop; return the path for what follows."""
@@ -273,7 +276,7 @@ class UdpLinux:
             self._retry(segment, free, path.local)
             return free
         else:
-            self._count(error.errno)
+            self._fail(path, error)
         return path
 
     def _retry(self, segment: Buffer, free: _Path, lost: Local) -> None:
@@ -286,7 +289,7 @@ class UdpLinux:
         except BlockingIOError:
             self._keep(segment, free)
         except OSError as error:
-            self._count(error.errno)
+            self._fail(free, error)
             return
         self.source_lost(lost)
 
@@ -296,6 +299,10 @@ class UdpLinux:
             backlog.popleft()
             self.counters.backlog_dropped += 1
         backlog.append((bytes(segment), path))
+
+    def _fail(self, path: _Path, error: OSError) -> None:
+        self._count(error.errno)
+        self.failed(path.remote, error.errno or 0)
 
     def _count(self, code: int | None) -> None:
         counters = self.counters
@@ -359,6 +366,10 @@ def _control(half: _Half, local: Local | None, tos: int) -> _Control:
 
 
 def _ignore(_local: Local) -> None:
+    return
+
+
+def _ignore_failure(_remote: Endpoint, _code: int) -> None:
     return
 
 
