@@ -9,20 +9,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wgpy.api import generate_key, peer, public_key, secret
+    from wgpy.api import (
+        endpoint,
+        generate_key,
+        load_key,
+        peer,
+        prefix,
+        public_key,
+        save_key,
+        secret,
+    )
+    from wgpy.engine.session import Limits
     from wgpy.errors import ConfigError, WireGuardError
     from wgpy.events import (
+        DatagramReceived,
         Event,
+        HandshakeAnswered,
         HandshakeCompleted,
         HandshakeGaveUp,
+        HandshakeSent,
+        HandshakeUnanswered,
+        InnerReceived,
         LoadChanged,
+        MessageRejected,
         Roamed,
         SessionEnded,
     )
+    from wgpy.io.tun_linux import TunLinux
+    from wgpy.io.uapi_socket import UapiListener
     from wgpy.model import (
+        AllowedIPChange,
         DeviceChange,
         DeviceStatus,
         Endpoint,
+        InterfaceAddress,
+        Local,
         PeerChange,
         PeerStatus,
         Prefix,
@@ -32,14 +53,24 @@ if TYPE_CHECKING:
     from wgpy.node import Node
 
 __all__ = [
+    "AllowedIPChange",
     "ConfigError",
+    "DatagramReceived",
     "DeviceChange",
     "DeviceStatus",
     "Endpoint",
     "Event",
+    "HandshakeAnswered",
     "HandshakeCompleted",
     "HandshakeGaveUp",
+    "HandshakeSent",
+    "HandshakeUnanswered",
+    "InnerReceived",
+    "InterfaceAddress",
+    "Limits",
     "LoadChanged",
+    "Local",
+    "MessageRejected",
     "Node",
     "PeerChange",
     "PeerStatus",
@@ -48,14 +79,21 @@ __all__ = [
     "Roamed",
     "Secret",
     "SessionEnded",
+    "TunLinux",
+    "UapiListener",
     "WireGuardError",
+    "endpoint",
     "generate_key",
+    "load_key",
     "peer",
+    "prefix",
     "public_key",
+    "save_key",
     "secret",
 ]
 
-# The light ones first: most have their names without loading cryptography.
+# The light ones first: most have their names without loading cryptography. What a node takes is
+# a name of its module as well.
 _HOMES = ("errors", "model", "events", "api", "node")
 
 

@@ -6,11 +6,11 @@ Cheap to import: what a command needs is loaded when it runs.
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from wgpy.errors import ConfigError
+from wgpy.errors import ConfigError, ToldError, UsageError
 
 if TYPE_CHECKING:
     from wgpy.model import DeviceStatus
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     SubParsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - its only name
 
 _FAILED = 1
+_USAGE = 2
 # Seconds; one device that hangs must not keep the others from being shown.
 _ANSWER_WITHIN = 3.0
 _TARGET_HELP = "a file NAME.conf, or NAME for /etc/wireguard/NAME.conf"
@@ -26,26 +27,41 @@ _TARGET_HELP = "a file NAME.conf, or NAME for /etc/wireguard/NAME.conf"
 
 def add_arguments(subparsers: "SubParsers") -> None:
     """Add the four sub-commands; each sets `handler`, which returns the exit code."""
-    up = _add(subparsers, "up", run_up, "bring an interface up as its wg-quick file says")
+    what = "bring an interface up as its wg-quick file says"
+    up = add_command(subparsers, "up", run_up, what, ("up wg0", "up --dry-run ./wg0.conf"))
     up.add_argument("target", metavar="FILE|NAME", help=_TARGET_HELP)
     _add_consent(up)
-    down = _add(subparsers, "down", run_down, "undo what up did")
+    what = "undo what up did"
+    down = add_command(subparsers, "down", run_down, what, ("down wg0", "down ./wg0.conf"))
     down.add_argument("target", metavar="FILE|NAME", help=_TARGET_HELP)
-    reload = _add(subparsers, "reload", run_reload, "apply changes of the file; sessions stay")
-    reload.add_argument("target", metavar="FILE|NAME", help=_TARGET_HELP)
+    what = "apply changes of the file; sessions stay"
+    examples = ("reload wg0", "reload --dry-run ./wg0.conf")
+    reload = add_command(subparsers, "reload", run_reload, what, examples)
+    reload.add_argument(
+        "target", metavar="FILE|NAME", help="the file, or NAME for the one it came up from"
+    )
     _add_consent(reload)
-    show = _add(subparsers, "show", run_show, "show interfaces and their peers")
+    what = "show interfaces and their peers"
+    show = add_command(subparsers, "show", run_show, what, ("show", "show wg0 --json"))
     show.add_argument("name", metavar="NAME", nargs="?", help="one interface; else all")
     show.add_argument("--json", action="store_true", help="for programs; stable")
 
 
-def _add(
+def add_command(
     subparsers: "SubParsers",
     name: str,
     handler: Callable[[argparse.Namespace], int],
     what: str,
+    examples: Sequence[str],
 ) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser(name, help=what, description=what)
+    """Add a command with its help; `examples` are lines without the `wgpy` before them."""
+    parser = subparsers.add_parser(
+        name,
+        help=what,
+        description=what,
+        epilog="\n".join(("examples:", *(f"  wgpy {each}" for each in examples))),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(handler=handler)
     return parser
 
@@ -55,7 +71,9 @@ def _add_consent(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true", help="show every change to the host, make none"
     )
     parser.add_argument(
-        "--yes", action="store_true", help="go on even if it may cut this ssh session"
+        "--yes",
+        action="store_true",
+        help="go on even if it may cut this ssh session or change the name servers of the host",
     )
 
 
@@ -139,8 +157,15 @@ def _status(name: str) -> "DeviceStatus":
 def _guarded(command: Callable[[], None]) -> int:
     try:
         command()
+    except ToldError:
+        pass
+    except UsageError as error:
+        _say(str(error))
+        return _USAGE
     except ConfigError as error:
         _say(str(error))
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _say(error.strerror or str(error))
     else:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,7 +112,7 @@ def _node(end: End) -> Iterator[None]:
     environ = {**os.environ, "LOG_LEVEL": "error"}
     with namespaces.inside(end.namespace):
         node = subprocess.Popen(  # noqa: S603 - this very program
-            [*process.own_command(), "-f", end.interface],
+            [*process.own_command(), "-f", "--", end.interface],
             env=environ,
             preexec_fn=process.die_with_parent,
         )
@@ -208,9 +208,10 @@ def _transfer(sender: End, receiver: End, seconds: float) -> float:
 
 
 def _pour(source: socket.socket, until: float) -> None:
-    while clock.now() < until:
-        source.sendall(CHUNK)
-    source.shutdown(socket.SHUT_WR)
+    with suppress(OSError):  # the receiver is gone: the demo is being ended
+        while clock.now() < until:
+            source.sendall(CHUNK)
+        source.shutdown(socket.SHUT_WR)
 
 
 def _report(end: End) -> None:

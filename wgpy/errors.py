@@ -3,6 +3,8 @@
 WireGuardError
   Rejected       the remote sent what it must not; counted by the engine, never leaves it
   ConfigError    the caller asked for what cannot be; one line that says what to do
+    UsageError   by the words of the command line or the environment
+    ToldError    and a process that was started has said so already
 """
 
 from enum import Enum
@@ -55,3 +57,11 @@ class ConfigError(WireGuardError):
     def __init__(self, message: str, errno: int = EINVAL) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+class UsageError(ConfigError):
+    """The command line or the environment is wrong: the exit code is 2."""
+
+
+class ToldError(ConfigError):
+    """The user has read why already, from a process that this one started."""

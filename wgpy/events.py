@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from wgpy.errors import Drop
 from wgpy.model import Endpoint, Local, PublicKey
 
 
@@ -20,6 +21,51 @@ class HandshakeGaveUp:
     """REKEY_ATTEMPT_TIME went by without an answer; staged packets were dropped."""
 
     peer: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeSent:
+    """An initiation is out, the `attempt`-th since the peer was last in touch.
+
+    Without an endpoint it went nowhere.
+    """
+
+    peer: PublicKey
+    endpoint: Endpoint | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeAnswered:
+    """An initiation of the peer was found good and answered; no data proves it arrived."""
+
+    peer: PublicKey
+    endpoint: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeUnanswered:
+    """Initiations have gone out for that many seconds without a valid answer; they go on."""
+
+    peer: PublicKey
+    endpoint: Endpoint | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRejected:
+    """Something was dropped that may tell why a tunnel does not work; a sample, not each.
+
+    `remote` is where it came from, None if from the host. `peer` is who sent it or was to get
+    it, as far as that is proven; with UNKNOWN_PEER it is no peer. `inner` is the packed
+    address in the tunnel that has no place: the source of a peer's packet, the destination of
+    the host's.
+    """
+
+    drop: Drop
+    remote: Endpoint | None = None
+    peer: PublicKey | None = None
+    inner: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +112,10 @@ class InnerReceived:
 Event: TypeAlias = (
     HandshakeCompleted
     | HandshakeGaveUp
+    | HandshakeSent
+    | HandshakeAnswered
+    | HandshakeUnanswered
+    | MessageRejected
     | Roamed
     | SessionEnded
     | LoadChanged

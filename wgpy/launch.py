@@ -4,6 +4,9 @@ Returns to the caller when the interface exists and `wg` can configure it; the n
 the background. It ends when the interface is deleted, when the socket is removed and on SIGTERM
 or SIGINT. Nothing heavy is imported before the process has detached: `run` does that.
 
+In the background it logs to the system's log; with LOG_LEVEL set, where its starter does.
+SIGUSR1 switches debug lines on and off.
+
 Environment, as of wireguard-go: LOG_LEVEL (verbose, debug, info, error, silent), WG_TUN_FD,
 WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. Of ours: WGPY_LOG_FORMAT (text, json), WGPY_MTU.
 """
@@ -11,7 +14,7 @@ WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. Of ours: WGPY_LOG_FORMAT (text, json), WGPY
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
@@ -61,7 +64,16 @@ def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) 
     tun, listener = _open(ifname, environ)
     gc.set_threshold(*GC_THRESHOLDS)
     gc.freeze()
-    uvloop.run(_serve(tun, listener, readiness))
+
+    def ready() -> None:
+        readiness.ready()
+        if readiness.background and not environ.get("LOG_LEVEL"):
+            report.to_syslog()
+
+    def toggle() -> None:
+        report.toggle_debug(environ.get("LOG_LEVEL"))
+
+    uvloop.run(_serve(tun, listener, ready, toggle))
     return 0
 
 
@@ -86,7 +98,10 @@ def _open(ifname: str, environ: Mapping[str, str]) -> "tuple[TunLinux, UapiListe
 
 
 async def _serve(
-    tun: "TunLinux", listener: "UapiListener", readiness: process.Readiness
+    tun: "TunLinux",
+    listener: "UapiListener",
+    ready: Callable[[], None],
+    toggle_debug: Callable[[], None],
 ) -> None:
     import asyncio
 
@@ -98,6 +113,7 @@ async def _serve(
     ended = asyncio.Event()
     for number in ENDING_SIGNALS:
         loop.add_signal_handler(number, ended.set)
+    loop.add_signal_handler(signal.SIGUSR1, toggle_debug)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
     with closing(listener):
         async with Node(tun=tun) as node, asyncio.TaskGroup() as tasks:
@@ -107,7 +123,7 @@ async def _serve(
                 tasks.create_task(node.wait_gone()),
                 tasks.create_task(node.serve_uapi(listener)),
             ]
-            readiness.ready()
+            ready()
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()

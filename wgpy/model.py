@@ -7,9 +7,11 @@ import hmac
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, NamedTuple, Self, TypeAlias
 
 KEY_SIZE = 32
+_PACKED_SIZES = (4, 16)
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -80,11 +82,25 @@ class Secret:
 NO_KEY: Final = Secret(bytes(KEY_SIZE))
 
 
+def _address_text(packed: bytes, zone: int = 0) -> str:
+    """Return an address for people; what is no packed one is shown as it is."""
+    suffix = f"%{zone}" if zone else ""
+    if not isinstance(packed, bytes):
+        return f"{packed!r}{suffix}"
+    return (str(ip_address(packed)) if len(packed) in _PACKED_SIZES else packed.hex()) + suffix
+
+
 class Prefix(NamedTuple):
     """A block of addresses; `address` is packed (4 or 16 bytes) with the host bits zero."""
 
     address: bytes
     length: int
+
+    def __str__(self) -> str:
+        return f"{_address_text(self.address)}/{self.length}"
+
+    def __repr__(self) -> str:
+        return f"Prefix('{self}')"
 
 
 class InterfaceAddress(NamedTuple):
@@ -92,6 +108,12 @@ class InterfaceAddress(NamedTuple):
 
     address: bytes
     length: int
+
+    def __str__(self) -> str:
+        return f"{_address_text(self.address)}/{self.length}"
+
+    def __repr__(self) -> str:
+        return f"InterfaceAddress('{self}')"
 
 
 class Endpoint(NamedTuple):
@@ -104,6 +126,13 @@ class Endpoint(NamedTuple):
     port: int
     scope: int = 0
 
+    def __str__(self) -> str:
+        host = _address_text(self.host, self.scope)
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Endpoint('{self}')"
+
 
 class Local(NamedTuple):
     """The address of this host that a datagram came to or leaves from, and the interface.
@@ -113,6 +142,12 @@ class Local(NamedTuple):
 
     host: bytes
     interface: int = 0
+
+    def __str__(self) -> str:
+        return _address_text(self.host, self.interface)
+
+    def __repr__(self) -> str:
+        return f"Local('{self}')"
 
 
 class Burst(NamedTuple):

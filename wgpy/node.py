@@ -5,25 +5,40 @@
         async for event in node.events(): ...
 
 A node needs CAP_NET_ADMIN and /dev/net/tun, and leaves nothing behind. Several may run in one
-process. Its sockets stay in the network namespace it was started in; the interface may move.
+process. Its sockets stay in the network namespace it was started in; the interface may move:
+two nodes that are to ping each other need one namespace each.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, closing
 from types import TracebackType
 from typing import Final, Self
 
-from wgpy.api import secret
+from wgpy.checks import (
+    as_device_change,
+    as_endpoint,
+    as_interface_address,
+    as_list,
+    as_mtu,
+    as_namespace,
+    as_peer_change,
+    as_prefix,
+    as_public_key,
+    as_secret,
+    as_text,
+)
 from wgpy.engine.device import Device
 from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import ConfigError
 from wgpy.events import Event
 from wgpy.hostmodel import AddAddress, SetUp
-from wgpy.io import clock, uapi_socket
+from wgpy.io import clock, namespaces
 from wgpy.io.hostnet_linux import HostNet
-from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux
+from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux, check_name
+from wgpy.io.uapi_socket import UapiListener, UapiServer, bind
 from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
@@ -37,7 +52,6 @@ from wgpy.model import (
     Secret,
 )
 from wgpy.serving import Serving
-from wgpy.wire.text import parse_interface_address
 
 # Events kept for a reader that is slow; the oldest go first.
 MAX_EVENTS: Final = 1024
@@ -58,6 +72,10 @@ class Node:
         tun: an interface opened already (WG_TUN_FD), instead of creating one.
         limits: when sessions are renewed and end; other than the paper's only for tests.
         embedded: report what is not WireGuard's as events, see `wgpy.events`.
+        uapi: serve the socket that makes it an interface for `wg` and `wgpy show`; who removes
+            the socket asks the node to end, as who deletes the interface does.
+        namespace: the network namespace (`ip netns`) to move the interface into; its UDP
+            sockets stay where the node was started. Takes CAP_SYS_ADMIN.
     """
 
     def __init__(  # noqa: PLR0913 - the words of wg(8), all by name
@@ -67,23 +85,33 @@ class Node:
         private_key: Secret | str | None = None,
         listen_port: int = 0,
         fwmark: int = 0,
-        peers: Sequence[PeerChange] = (),
-        addresses: Sequence[str] = (),
+        peers: Iterable[PeerChange] = (),
+        addresses: Iterable[InterfaceAddress | str] = (),
         mtu: int = DEFAULT_MTU,
         tun: TunLinux | None = None,
         limits: Limits = PAPER_LIMITS,
         embedded: bool = False,
+        uapi: bool = False,
+        namespace: str | None = None,
     ) -> None:
-        self._asked_name = name
-        identity = None if private_key is None else secret(private_key)
-        self._initial = DeviceChange(identity, listen_port, fwmark, peers=tuple(peers))
-        self._addresses = [parse_interface_address(address) for address in addresses]
-        self._mtu = mtu
+        self._asked_name = as_text("the interface name", name)
+        check_name(name)
+        identity = None if private_key is None else as_secret(private_key)
+        given_peers = tuple(as_peer_change(each) for each in as_list("peers", "peers", peers))
+        asked = DeviceChange(identity, listen_port, fwmark, peers=given_peers)
+        self._initial = as_device_change(asked)
+        self._addresses = [
+            as_interface_address(each) for each in as_list("addresses", "prefixes", addresses)
+        ]
+        self._mtu = as_mtu(mtu)
         self._given_tun = tun
         self._device = Device(clock.entropy, clock.wall_offset(), limits, embedded=embedded)
         self._readers: set[_Reader] = set()
         self._gone = asyncio.Event()
         self._running: Serving | None = None
+        self._uapi = uapi
+        self._namespace = None if namespace is None else as_namespace(namespace)
+        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Create the interface and begin to serve it.
@@ -97,17 +125,14 @@ class Node:
         except BaseException:
             tun.close()
             raise
-        try:
+        async with AsyncExitStack() as opening:
+            opening.callback(self._close)
             self._running.start()
-            self.configure(self._initial)
-            if self._addresses:
-                # A thread of its own: those of the loop may be in another network namespace.
-                with ThreadPoolExecutor(1) as thread:
-                    loop = asyncio.get_running_loop()
-                    await loop.run_in_executor(thread, _dress, self.name, self._addresses)
-        except BaseException:
-            self._close()
-            raise
+            self._running.configure(self._initial)
+            await self._dress()
+            if self._uapi:
+                await self._open_uapi(opening)
+            self._open = opening.pop_all()
         return self
 
     async def __aexit__(
@@ -117,7 +142,7 @@ class Node:
         traceback: TracebackType | None,
     ) -> None:
         """Remove the interface and close all sockets."""
-        self._close()
+        await self._open.aclose()
 
     @property
     def name(self) -> str:
@@ -130,7 +155,7 @@ class Node:
         return self._serving.mtu
 
     async def wait_gone(self) -> None:
-        """Wait until the interface was deleted, by whomever."""
+        """Wait until the interface was deleted, by whomever; or its socket, with `uapi`."""
         await self._gone.wait()
 
     # --- configuration ---
@@ -141,28 +166,48 @@ class Node:
         Raises:
             ConfigError: it cannot be (a port in use, say); nothing is changed.
         """
-        self._serving.configure(change)
+        self._serving.configure(as_device_change(change))
 
     def set_peer(self, peer: PeerChange) -> None:
-        """Add a peer or change what is given of it; see `wgpy.peer`."""
+        """Add a peer or change what is given of it; see `wgpy.peer`.
+
+        Raises:
+            ConfigError: it is no such change; nothing is changed.
+        """
         self.configure(DeviceChange(peers=(peer,)))
 
-    def remove_peer(self, public_key: PublicKey) -> None:
-        """Remove a peer and its prefixes; unknown ones are ignored."""
-        self.configure(DeviceChange(peers=(PeerChange(public_key, remove=True),)))
+    def remove_peer(self, public_key: PublicKey | str) -> None:
+        """Remove a peer and its prefixes; unknown ones are ignored.
 
-    def set_endpoint(self, public_key: PublicKey, endpoint: Endpoint) -> None:
-        """Tell where a peer is; ignored if it is no peer."""
-        self.set_peer(PeerChange(public_key, update_only=True, endpoint=endpoint))
+        Raises:
+            ConfigError: it is no public key.
+        """
+        self.set_peer(PeerChange(as_public_key(public_key), remove=True))
 
-    def set_allowed_ips(self, public_key: PublicKey, prefixes: Iterable[Prefix]) -> None:
-        """Replace the prefixes of a peer, moving them from others; ignored if it is no peer."""
+    def set_endpoint(self, public_key: PublicKey | str, endpoint: Endpoint | str) -> None:
+        """Tell where a peer is; ignored if it is no peer.
+
+        Raises:
+            ConfigError: no public key, or no endpoint.
+        """
+        key, where = as_public_key(public_key), as_endpoint(endpoint)
+        self.set_peer(PeerChange(key, update_only=True, endpoint=where))
+
+    def set_allowed_ips(
+        self, public_key: PublicKey | str, prefixes: Iterable[Prefix | str]
+    ) -> None:
+        """Replace the prefixes of a peer, moving them from others; ignored if it is no peer.
+
+        Raises:
+            ConfigError: no public key, or no list of prefixes.
+        """
+        wanted = as_list("prefixes", "prefixes", prefixes)
         self.set_peer(
             PeerChange(
-                public_key,
+                as_public_key(public_key),
                 update_only=True,
                 replace_allowed_ips=True,
-                allowed_ips=tuple(AllowedIPChange(prefix) for prefix in prefixes),
+                allowed_ips=tuple(AllowedIPChange(as_prefix(each)) for each in wanted),
             )
         )
 
@@ -172,9 +217,14 @@ class Node:
         """Return the device and its peers as they are, with counters."""
         return self._device.status()
 
-    def peer(self, public_key: PublicKey) -> PeerStatus | None:
-        """Return one peer as it is, None if it is no peer."""
-        found = [peer for peer in self.status().peers if peer.public_key == public_key]
+    def peer(self, public_key: PublicKey | str) -> PeerStatus | None:
+        """Return one peer as it is, None if it is no peer.
+
+        Raises:
+            ConfigError: it is no public key.
+        """
+        key = as_public_key(public_key)
+        found = [peer for peer in self.status().peers if peer.public_key == key]
         return found[0] if found else None
 
     async def events(self) -> AsyncIterator[Event]:
@@ -190,10 +240,10 @@ class Node:
         finally:
             self._readers.discard(reader)
 
-    async def serve_uapi(self, listener: uapi_socket.UapiListener) -> None:
+    async def serve_uapi(self, listener: UapiListener) -> None:
         """Answer `wg` on a socket until it is removed or the task is cancelled."""
-        server = uapi_socket.UapiServer(
-            listener, self.status, self.configure, self._serving.reporter.debug
+        server = UapiServer(
+            listener, self.status, self._serving.configure, self._serving.reporter.debug
         )
         await server.run()
 
@@ -204,6 +254,22 @@ class Node:
         if self._running is None:
             raise ConfigError("the node is not running: use it within `async with`")
         return self._running
+
+    async def _dress(self) -> None:
+        if self._addresses or self._namespace is not None:
+            # A thread of its own: those of the loop may be in another network namespace.
+            with ThreadPoolExecutor(1) as thread:
+                words = self.name, self._addresses, self._namespace
+                await asyncio.get_running_loop().run_in_executor(thread, _dress, *words)
+
+    async def _open_uapi(self, opening: AsyncExitStack) -> None:
+        listener = opening.enter_context(closing(bind(self.name)))
+        tasks = await opening.enter_async_context(asyncio.TaskGroup())
+        opening.callback(tasks.create_task(self._serve_until_removed(listener)).cancel)
+
+    async def _serve_until_removed(self, listener: UapiListener) -> None:
+        await self.serve_uapi(listener)
+        self._end()
 
     def _deliver(self, events: Sequence[Event]) -> None:
         for reader in self._readers:
@@ -222,12 +288,29 @@ class Node:
         self._end()
 
 
-def _dress(name: str, addresses: Sequence[InterfaceAddress]) -> None:
+def _dress(name: str, addresses: Sequence[InterfaceAddress], namespace: str | None) -> None:
+    """Bring the interface to its place and give it its addresses."""
+    if namespace is None:
+        _address(name, addresses)
+        return
+    namespaces.move(name, namespace)
+    try:
+        with namespaces.inside(namespace):
+            _address(name, addresses)
+    except OSError as error:
+        raise ConfigError(
+            f"namespace {namespace} cannot be entered ({error.strerror}): "
+            "it takes CAP_SYS_ADMIN"
+        ) from None
+
+
+def _address(name: str, addresses: Sequence[InterfaceAddress]) -> None:
     """Give the interface its addresses and set it up, as a host's administrator would."""
-    with HostNet() as host:
-        for address in addresses:
-            host.carry_out(AddAddress(name, address))
-        host.carry_out(SetUp(name))
+    if addresses:
+        with HostNet() as host:
+            for address in addresses:
+                host.carry_out(AddAddress(name, address))
+            host.carry_out(SetUp(name))
 
 
 class _Reader:

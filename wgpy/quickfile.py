@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from wgpy.errors import ConfigError
+from wgpy.errors import ConfigError, UsageError
 from wgpy.hostmodel import Hooks, InterfaceState, Routing, Wanted
 from wgpy.io.process import read_secret_file, write_private
 from wgpy.io.resolve import resolve_endpoint, retries_allowed
@@ -31,7 +31,7 @@ def locate(target: str, directory: str = CONFIG_DIRECTORY) -> Source:
     """Return the file that `wg0`, or a path that ends in `.conf`, stands for.
 
     Raises:
-        ConfigError: the name of the file is no name of an interface.
+        UsageError: the name of the file is no name of an interface.
     """
     if _NAME.fullmatch(target):
         path = os.path.join(directory, f"{target}.conf")
@@ -39,7 +39,7 @@ def locate(target: str, directory: str = CONFIG_DIRECTORY) -> Source:
             return Source(_interface_name(target), path)
     match = _FILE.fullmatch(target)
     if match is None:
-        raise ConfigError(
+        raise UsageError(
             f"{target}: the file must be named after the interface: NAME.conf, "
             "1 to 15 letters, digits or _ = + . -"
         )
@@ -48,7 +48,7 @@ def locate(target: str, directory: str = CONFIG_DIRECTORY) -> Source:
 
 def _interface_name(name: str) -> str:
     if name in (".", ".."):
-        raise ConfigError(f"{name!r} is no name of an interface")
+        raise UsageError(f"{name!r} is no name of an interface")
     return name
 
 

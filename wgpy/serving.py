@@ -68,6 +68,7 @@ class Serving:
         self._probing: asyncio.TimerHandle | None = None
         self._rebinding: asyncio.TimerHandle | None = None
         self._udp = UdpLinux(offloads=_udp_offloads(switched_off(os.environ)))
+        self._udp.failed = self.reporter.cannot_send
         self._udp.source_lost = lambda local: device.source_lost(local.host)
         self._watch = _watch(tun)
         self._driver = Driver(device, self._udp, tun, self._clock, self._after_step, self._gone)

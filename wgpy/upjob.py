@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from wgpy import quickfile
 from wgpy.engine import quick
 from wgpy.engine.sync import restore, sync
-from wgpy.errors import ConfigError
+from wgpy.errors import ConfigError, ToldError
 from wgpy.hostmodel import (
     CreateInterface,
     HostState,
@@ -173,16 +173,21 @@ class Job:
         except ConfigError as error:
             if error.errno != EADDRINUSE:
                 raise
-            raise ConfigError(f"{name}: UDP port {change.listen_port} is in use") from None
+            raise ConfigError(
+                f"{name}: UDP port {change.listen_port} is in use; ss -ulnp tells by whom"
+            ) from None
 
     def _start(self) -> None:
-        command = [*(self._terms.implementation or own_command()), self.name]
+        ours = self._terms.implementation is None
+        # "--": the name is meant, even one like that of a command.
+        command = [*(self._terms.implementation or (*own_command(), "--")), self.name]
         try:
             code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
         except OSError as error:
             raise ConfigError(f"{command[0]}: {error.strerror}") from None
         if code != 0:
-            raise ConfigError(f"{self.name}: the daemon did not start (status {code})")
+            why = f"{self.name}: the daemon did not start (status {code})"
+            raise (ToldError if ours and code > 0 else ConfigError)(why)
         path = uapi_client.socket_path(self.name)
         _wait_until(lambda: uapi_client.is_alive(path), f"{path} does not answer")
         self._write(replace(self.record, index=self.net.index(self.name) or 0))

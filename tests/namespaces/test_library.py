@@ -1,6 +1,8 @@
 """Nodes inside a program of one's own: `wgpy.node.Node` on either event loop."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -8,16 +10,18 @@ from typing import Any
 import pytest
 import uvloop
 
+import wgpy
 from tests.lab import Lab, wait_until
 from tests.namespaces.nodes import MARKS, ONE_V4, ONE_V6, TWO_V4, TWO_V6
 from tests.wgpy.io.inside import inside
 from wgpy.engine.crypto import clamp, public_key
 from wgpy.errors import ConfigError
 from wgpy.events import Event, HandshakeCompleted, Roamed, SessionEnded
-from wgpy.io import clock
+from wgpy.io import clock, uapi_client
 from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
+    DeviceStatus,
     Endpoint,
     PeerChange,
     Prefix,
@@ -26,9 +30,19 @@ from wgpy.model import (
 )
 from wgpy.node import Node
 from wgpy.wire.text import parse_prefix
+from wgpy.wire.uapi_client import GET, parse_get
 
 pytestmark = MARKS
 LOOPBACK = b"\x7f\0\0\1"
+INTERRUPTED = """
+import asyncio, sys, wgpy
+async def main():
+    async with wgpy.Node(sys.argv[1], uapi=True) as node:
+        print("serves", flush=True)
+        async for event in node.events():
+            print(event)
+asyncio.run(main())
+"""
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
@@ -145,7 +159,7 @@ def test_a_removed_peer_is_silent_and_a_moved_one_is_reported(lab, run):
             event = await both.seen(Roamed)
             assert isinstance(event, Roamed)
             assert event.new == Endpoint(LOOPBACK, 20001)
-            both.one.remove_peer(both.two_key)
+            both.one.remove_peer(str(both.two_key))
             assert both.one.peer(both.two_key) is None
             await both.seen(SessionEnded)
             assert await both.ping(both.two_ns, ONE_V4) == 0
@@ -156,11 +170,11 @@ def test_a_removed_peer_is_silent_and_a_moved_one_is_reported(lab, run):
 def test_prefixes_and_endpoints_are_set_on_the_way(lab, run):
     async def program() -> None:
         async with two_nodes(lab) as both:
-            both.one.set_allowed_ips(both.two_key, [Prefix(bytes(4), 0)])
-            both.one.set_endpoint(both.two_key, Endpoint(bytes(15) + b"\1", 20000))
+            both.one.set_allowed_ips(str(both.two_key), ["0.0.0.0/0"])
+            both.one.set_endpoint(str(both.two_key), "[::1]:20000")
             assert await both.ping(both.one_ns, TWO_V4) == 1
             assert await both.ping(both.one_ns, TWO_V6) == 0
-            status = both.one.peer(both.two_key)
+            status = both.one.peer(str(both.two_key))
             assert status is not None
             assert status.allowed_ips == (Prefix(bytes(4), 0),)
             assert status.endpoint == Endpoint(bytes(15) + b"\1", 20000)
@@ -196,3 +210,118 @@ def test_a_node_that_cannot_be_leaves_nothing(lab, run):
         assert name not in links.stdout
 
     run(program())
+
+
+def test_what_a_node_does_not_take_changes_nothing(lab, run):
+    async def program() -> None:
+        async with two_nodes(lab) as both:
+            wrong: Any = both.one
+            before = both.one.peer(both.two_key)
+            refusals: list[Callable[[], Any]] = [
+                lambda: wrong.set_endpoint(both.two_key, "vpn.example.com:5"),
+                lambda: wrong.set_endpoint(both.two_key, ("127.0.0.1", 5)),
+                lambda: wrong.set_allowed_ips(both.two_key, "10.0.0.0/8"),
+                lambda: wrong.set_peer(both.two_key),
+                lambda: wrong.remove_peer(bytes(both.two_key)),
+                lambda: wrong.peer(5),
+                lambda: wrong.configure(None),
+            ]
+            for refused in refusals:
+                with pytest.raises(ConfigError):
+                    refused()
+            assert both.one.peer(both.two_key) == before
+            assert await both.ping(both.one_ns, TWO_V4) == 1
+
+    run(program())
+
+
+def test_two_nodes_in_namespaces_of_their_own_ping_each_other(lab, run):
+    async def program() -> None:
+        keys = [wgpy.generate_key() for _ in range(2)]
+        places, name = [lab.ns(), lab.ns()], lab.ifname()
+        async with AsyncExitStack() as stack:
+            for this, other in ((0, 1), (1, 0)):
+                node = Node(
+                    name,
+                    private_key=keys[this],
+                    listen_port=10000 + this,
+                    addresses=[f"192.0.2.{this + 1}/24"],
+                    peers=[
+                        wgpy.peer(
+                            wgpy.public_key(keys[other]),
+                            endpoint=f"127.0.0.1:{10000 + other}",
+                            allowed_ips=[f"192.0.2.{other + 1}"],
+                        )
+                    ],
+                    namespace=places[this],
+                )
+                await stack.enter_async_context(node)
+                assert node.name == name
+            assert await asyncio.to_thread(lab.ping, places[0], "192.0.2.2", 3) == 3
+            assert await asyncio.to_thread(lab.ping, places[1], "192.0.2.1", 3) == 3
+        for place in places:
+            assert name not in await asyncio.to_thread(lab.ip, place, "link")
+
+    run(program())
+
+
+def test_a_namespace_that_takes_no_interface_leaves_nothing(lab, run):
+    async def program() -> None:
+        name, place = lab.ifname(), lab.ns()
+        with pytest.raises(ConfigError, match="namespace wgpyt-none: No such file"):
+            async with Node(name, namespace="wgpyt-none"):
+                pass
+        async with Node(name, namespace=place):
+            with pytest.raises(ConfigError, match=f"namespace {place}: File exists"):
+                async with Node(name, namespace=place):
+                    pass
+            assert name in await asyncio.to_thread(lab.ip, place, "link")
+        assert name not in (await asyncio.to_thread(lab.run, None, "ip", "link")).stdout
+
+    run(program())
+
+
+async def requested(name: str, text: bytes) -> DeviceStatus:
+    """Return what the UAPI answers to a client in a thread."""
+    return parse_get(await asyncio.to_thread(uapi_client.request, name, text))
+
+
+def test_a_node_serves_its_socket_for_as_long_as_it_runs(lab, run):
+    async def program() -> None:
+        name, key = lab.ifname(), wgpy.generate_key()
+        with pytest.raises(RuntimeError, match="as it was raised"):
+            async with Node(name, private_key=key, uapi=True):
+                status = await requested(name, GET)
+                assert status.private_key == key
+                raise RuntimeError("as it was raised")
+        assert name not in uapi_client.interfaces()
+        async with Node(name, uapi=True):
+            pass
+        assert name not in uapi_client.interfaces()
+
+    run(program())
+
+
+def test_a_node_whose_socket_is_removed_is_told(lab, run):
+    async def program() -> None:
+        name = lab.ifname()
+        async with Node(name, uapi=True) as node:
+            os.unlink(uapi_client.socket_path(name))
+            async with asyncio.timeout(5):
+                assert [event async for event in node.events()] == []
+            assert node.name == name
+
+    run(program())
+
+
+def test_an_interrupted_program_leaves_nothing(lab):
+    ns, name = lab.ns(), lab.ifname()
+    child = lab.python(ns, "-c", INTERRUPTED, name)
+    child.wait_log("serves", timeout=10)
+    assert name in lab.ip(ns, "link")
+    assert f"{name}.sock" in lab.run(ns, "ls", uapi_client.DIRECTORY).stdout
+    child.process.send_signal(signal.SIGINT)
+    child.wait(5)
+    assert "KeyboardInterrupt" in child.log()
+    assert name not in lab.ip(ns, "link")
+    assert f"{name}.sock" not in lab.run(ns, "ls", uapi_client.DIRECTORY).stdout

@@ -38,10 +38,11 @@ def test_the_demo_measures_both_ways_and_cleans_up(lab: Lab):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_demo_that_is_ended_cleans_up(lab: Lab, number: signal.Signals):
     demo = lab.python(None, "-m", "wgpy", "demo", "--seconds", "20")
-    demo.wait_log("ping ", timeout=20)
+    wait_until(lambda: demo.log().count("handshake") == 2, 20)
     demo.signal(number)
     assert demo.wait(20) == 1
     assert "interrupted" in demo.log()
+    assert "Traceback" not in demo.log()
     assert list(left_by(demo.pid)) == []
 
 

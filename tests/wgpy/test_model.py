@@ -1,6 +1,17 @@
+from typing import Any
+
 import pytest
 
-from wgpy.model import Burst, Endpoint, PublicKey, Secret, TunBurst
+from wgpy.model import (
+    Burst,
+    Endpoint,
+    InterfaceAddress,
+    Local,
+    Prefix,
+    PublicKey,
+    Secret,
+    TunBurst,
+)
 
 REMOTE = Endpoint(bytes([192, 0, 2, 1]), 51820)
 
@@ -35,6 +46,32 @@ def test_a_public_key_reads_as_wg_shows_it():
     assert str(key) == "A" * 43 + "="
     assert key.short == "AAAAAAAA"
     assert repr(key) == f"PublicKey({key})"
+
+
+V6 = bytes.fromhex("fe80") + bytes(13) + b"\1"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Endpoint(bytes([1, 2, 3, 4]), 51820), "1.2.3.4:51820"),
+        (Endpoint(V6, 5), "[fe80::1]:5"),
+        (Endpoint(V6, 5, 2), "[fe80::1%2]:5"),
+        (Prefix(bytes([10, 0, 0, 0]), 8), "10.0.0.0/8"),
+        (InterfaceAddress(V6, 64), "fe80::1/64"),
+        (Local(bytes([1, 2, 3, 4])), "1.2.3.4"),
+        (Local(V6, 3), "fe80::1%3"),
+    ],
+)
+def test_addresses_read_as_people_write_them(value, text):
+    assert str(value) == f"{value}" == text
+    assert repr(value) == f"{type(value).__name__}('{text}')"
+
+
+def test_what_is_no_address_can_be_shown_all_the_same():
+    assert repr(Prefix(b"abc", 3)) == "Prefix('616263/3')"
+    wrong: Any = "host"
+    assert str(Local(wrong)) == "'host'"
 
 
 @pytest.mark.parametrize(

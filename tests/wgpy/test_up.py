@@ -535,7 +535,7 @@ def test_a_file_that_others_may_read_is_warned_about(quick: Quick):
     ("interface", "complaint"),
     [
         ("Address = 192.0.2.1/32", "is taken: {uplink} has 192.0.2.1/24"),
-        ("ListenPort = 7007", "UDP port 7007 is in use"),
+        ("ListenPort = 7007", "UDP port 7007 is in use; ss -ulnp tells by whom"),
     ],
 )
 def test_what_the_host_has_already_is_refused(quick: Quick, interface: str, complaint: str):
@@ -551,6 +551,14 @@ def test_what_the_host_has_already_is_refused(quick: Quick, interface: str, comp
     (line,) = refused.stderr.splitlines()
     assert complaint.format(uplink=uplink) in line
     assert quick.settled() == before
+    assert not (RECORDS / f"{quick.name}.json").exists()
+
+
+def test_a_daemon_that_does_not_start_says_so_once(quick: Quick):
+    quick.write()
+    failed = quick.wgpy("up", quick.path, check=False, env={"WGPY_MTU": "many"})
+    assert failed.returncode == 1
+    assert failed.stderr == "wgpy: WGPY_MTU=many: it is a number\n"
     assert not (RECORDS / f"{quick.name}.json").exists()
 
 

@@ -3,27 +3,49 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
+from wgpy.engine import constants
 from wgpy.engine.bulk import Kernels
 from wgpy.engine.crypto import StaticKey
 from wgpy.engine.indices import IndexTable
 from wgpy.engine.session import Limits, Session
 from wgpy.errors import Drop
-from wgpy.events import Event
-from wgpy.model import Burst, TunBurst
+from wgpy.events import Event, MessageRejected
+from wgpy.model import Burst, Endpoint, Local, PublicKey, TunBurst
 
 P = TypeVar("P")
 
 
 @dataclass(slots=True)
 class Outbox:
-    """What an engine wants done, in order; whoever drives it takes the lists away."""
+    """What an engine wants done, in order; whoever drives it takes the lists away.
+
+    `told` is, by kind of rejection, when a second of telling began and how many were told.
+    """
 
     bursts: list[Burst] = field(default_factory=list)
     packets: list[TunBurst] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     drops: Counter[Drop] = field(default_factory=Counter)
+    told: dict[Drop, tuple[float, int]] = field(default_factory=dict)
+
+    def reject(
+        self,
+        drop: Drop,
+        now: float,
+        remote: Endpoint | None = None,
+        peer: PublicKey | None = None,
+        inner: bytes | None = None,
+    ) -> None:
+        """Count a drop, and tell of it unless enough of its kind were told this second."""
+        self.drops[drop] += 1
+        began, count = self.told.get(drop, (now, 0))
+        if now - began >= 1:
+            began, count = now, 0
+        if count < constants.REJECTIONS_PER_SECOND:
+            self.told[drop] = began, count + 1
+            self.events.append(MessageRejected(drop, remote, peer, inner))
 
 
 @dataclass(slots=True)
@@ -40,3 +62,30 @@ class Common(Generic[P]):
     kernels: Kernels | None = None
     mtu: int = 1420
     up: bool = False
+
+
+class Path(NamedTuple):
+    """Where a peer is, and the address of ours it was last heard at."""
+
+    endpoint: Endpoint | None = None
+    local: Local | None = None
+
+
+class Staged(NamedTuple):
+    """A packet that waits for a session; `mtu` is that of its route."""
+
+    packet: bytes
+    tos: int
+    mtu: int
+
+
+KEEPALIVE: Final = Staged(b"", 0, 0)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes of UDP payload both ways; Unix time of the last handshake, 0.0 if never."""
+
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    last_handshake: float = 0.0

@@ -41,3 +41,10 @@ HANDSHAKES_PER_WAKE: Final = 4
 BACKLOG_DELAY: Final = 0.005
 MAX_RATELIMIT_ENTRIES: Final = 16384
 MAX_FOREIGN: Final = 256
+# When to tell that initiations have no answer: at the third retransmission (15 s, less what
+# rounding takes), then at most this often, and ever more rarely. After a pause it is told anew.
+UNANSWERED_AFTER: Final = 14.5
+UNANSWERED_INTERVAL: Final = 90.0
+UNANSWERED_PAUSE: Final = 30.0
+# Rejected messages of one kind that are told in a second; all are counted.
+REJECTIONS_PER_SECOND: Final = 4

@@ -226,7 +226,7 @@ class Device:
             else:
                 self._drop(Drop.MALFORMED)
         except Rejected as rejected:
-            self._drop(rejected.drop)
+            self._out.reject(rejected.drop, now, burst.remote)
 
     def _receive_cookie(self, payload: Buffer, now: float) -> Peer:
         reply = messages.CookieReply.decode_untrusted(payload)
@@ -238,7 +238,8 @@ class Device:
 
     def _receive_foreign(self, payload: Buffer, burst: Burst) -> None:
         if len(self._out.events) >= constants.MAX_FOREIGN:
-            raise Rejected(Drop.FOREIGN_OVERFLOW)
+            self._drop(Drop.FOREIGN_OVERFLOW)
+            return
         self._out.events.append(DatagramReceived(bytes(payload), burst.remote, burst.local))
 
     # --- inside ---

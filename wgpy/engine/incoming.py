@@ -8,8 +8,8 @@ that is all data for one session is opened at once; if it is one flow it stays o
 from collections.abc import Iterator, Sequence
 
 from wgpy.engine import constants
-from wgpy.engine.common import Common
-from wgpy.engine.peer import Path, Peer
+from wgpy.engine.common import Common, Path
+from wgpy.engine.peer import Peer
 from wgpy.engine.roster import Roster
 from wgpy.engine.session import REPLAYED
 from wgpy.errors import Drop, Rejected
@@ -79,9 +79,11 @@ class Incoming:
             return
         touched[peer] = None
         path = Path(burst.remote, burst.local)
-        self._deliver(peer, peer.receive_data(session, run, path, now), burst.tos)
+        self._deliver(peer, peer.receive_data(session, run, path, now), burst, now)
 
-    def _deliver(self, peer: Peer, plaintexts: Sequence[Buffer], tos: int) -> None:
+    def _deliver(
+        self, peer: Peer, plaintexts: Sequence[Buffer], burst: Burst, now: float
+    ) -> None:
         """Check plaintexts that are not empty, and hand those that are good to the host."""
         received, packets = 0, []
         lookup = self._roster.routes.lookup
@@ -92,12 +94,12 @@ class Incoming:
                 self._receive_inner(peer, plaintext, rejected.drop)
                 continue
             if lookup(source) is not peer:
-                self._drop(Drop.NOT_ALLOWED)
+                self._reject(peer, burst, source, now)
                 continue
             received += len(plaintext) + messages.DATA_OVERHEAD
             packet: Buffer = plaintext if size == len(plaintext) else plaintext[:size]
-            if tos:
-                packet = ip.ecn_from_outer(packet, tos)
+            if burst.tos:
+                packet = ip.ecn_from_outer(packet, burst.tos)
             packets.append(packet)
         peer.count_received(received)
         kernels, new = self._common.kernels, tuple.__new__
@@ -141,27 +143,32 @@ class Incoming:
                 return
         touched[peer] = None
         peer.received(session, Path(burst.remote, burst.local), now, data=max(sizes) > 0)
-        if smallest <= 0 or not self._deliver_whole(peer, opened, burst.tos):
+        if smallest <= 0 or not self._deliver_whole(peer, opened, burst, now):
             peer.count_received(messages.DATA_OVERHEAD * sizes.count(0))
             rows = [opened.row(number) for number, size in enumerate(sizes) if size > 0]
-            self._deliver(peer, rows, burst.tos)
+            self._deliver(peer, rows, burst, now)
 
-    def _deliver_whole(self, peer: Peer, opened: Opened, tos: int) -> bool:
+    def _deliver_whole(self, peer: Peer, opened: Opened, burst: Burst, now: float) -> bool:
         """Hand all plaintexts to the host as one super packet, if they are one good flow."""
         kernels = self._common.kernels
-        if kernels is None or ip.marks(tos):
+        if kernels is None or ip.marks(burst.tos):
             return False
         merged = kernels.merge(opened)
         if merged is None:
             return False
         source, _ = ip.source_and_size_untrusted(opened.row(0))
         if self._roster.routes.lookup(source) is not peer:
-            self._drop(Drop.NOT_ALLOWED, len(opened.sizes))
+            self._drop(Drop.NOT_ALLOWED, len(opened.sizes) - 1)
+            self._reject(peer, burst, source, now)
             return True
         overhead = messages.DATA_OVERHEAD * len(opened.sizes)
         peer.count_received(sum(opened.sizes) + overhead)
         self._common.out.packets.append(merged)
         return True
+
+    def _reject(self, peer: Peer, burst: Burst, source: bytes, now: float) -> None:
+        who = peer.public_key
+        self._common.out.reject(Drop.NOT_ALLOWED, now, burst.remote, who, source)
 
     def _drop(self, drop: Drop, count: int = 1) -> None:
         if count:

@@ -110,15 +110,17 @@ class Outgoing:
         """Return whose a packet is; None if it was refused or is dropped."""
         peer = self._roster.routes.lookup(destination)
         if peer is None or (endpoint := peer.path.endpoint) is None:
-            self._refuse(packet, Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT, now)
+            self._refuse(packet, peer, now)
             return None
         if destination == endpoint.host and is_loop(packet, peer):
             self._drop(Drop.LOOPED)
             return None
         return peer
 
-    def _refuse(self, packet: Buffer, drop: Drop, now: float) -> None:
-        self._drop(drop)
+    def _refuse(self, packet: Buffer, peer: Peer | None, now: float) -> None:
+        drop = Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT
+        who = None if peer is None else peer.public_key
+        self._common.out.reject(drop, now, None, who, ip.destination_untrusted(packet))
         try:
             source, _ = ip.source_and_size_untrusted(packet)
         except Rejected:

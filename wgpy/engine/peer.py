@@ -11,18 +11,26 @@ The rules of the kernel's send.c, receive.c and timers.c, in this node's words:
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final
 
 from wgpy.engine import constants
-from wgpy.engine.common import Common
+from wgpy.engine.common import KEEPALIVE, Common, Path, Staged, Traffic
 from wgpy.engine.cookie import CookieHolder
 from wgpy.engine.handshake import Handshake, InitiationSent, OpenedInitiation, TransportKeys
 from wgpy.engine.session import Session, Slots
+from wgpy.engine.silence import Silence
 from wgpy.engine.timers import Timer, Timers
 from wgpy.errors import Drop, Rejected
-from wgpy.events import HandshakeCompleted, HandshakeGaveUp, Roamed, SessionEnded
+from wgpy.events import (
+    HandshakeAnswered,
+    HandshakeCompleted,
+    HandshakeGaveUp,
+    HandshakeSent,
+    HandshakeUnanswered,
+    Roamed,
+    SessionEnded,
+)
 from wgpy.model import (
     KEY_SIZE,
     NO_KEY,
@@ -30,40 +38,12 @@ from wgpy.model import (
     Burst,
     Deadline,
     Endpoint,
-    Local,
     PublicKey,
     TunBurst,
 )
 from wgpy.wire.messages import DATA_OVERHEAD, CookieReply, Response
 
 _NANOSECONDS: Final = 1_000_000_000
-
-
-class Path(NamedTuple):
-    """Where a peer is, and the address of ours it was last heard at."""
-
-    endpoint: Endpoint | None = None
-    local: Local | None = None
-
-
-class Staged(NamedTuple):
-    """A packet that waits for a session; `mtu` is that of its route."""
-
-    packet: bytes
-    tos: int
-    mtu: int
-
-
-KEEPALIVE: Final = Staged(b"", 0, 0)
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Bytes of UDP payload both ways; Unix time of the last handshake, 0.0 if never."""
-
-    rx_bytes: int = 0
-    tx_bytes: int = 0
-    last_handshake: float = 0.0
 
 
 class Peer:
@@ -78,6 +58,7 @@ class Peer:
         self._handshake = Handshake(public_key)
         self._slots = Slots()
         self._timers = Timers(common.entropy)
+        self._silence = Silence()
         self._cookie = CookieHolder(public_key)
         self._staged: deque[Staged] = deque()
         self._handshake_sent_at = float("-inf")
@@ -190,6 +171,8 @@ class Peer:
         self._handshake_sent_at = now
         self._begin_session(keys, index, now, initiator=False)
         self._send_handshake(response.encode(), now)
+        event = HandshakeAnswered(self.public_key, self.path.endpoint)
+        self._common.out.events.append(event)
         self._heard(now)
 
     def receive_response(self, message: Response, path: Path, now: float) -> None:
@@ -251,6 +234,8 @@ class Peer:
 
     def set_endpoint(self, endpoint: Endpoint) -> None:
         """Set where to begin; authentic packets from elsewhere move it."""
+        if endpoint != self.path.endpoint:
+            self._silence.broken()
         self.path = Path(endpoint)
 
     def set_persistent_keepalive(self, interval: int, now: float) -> None:
@@ -272,6 +257,7 @@ class Peer:
         """Forget sessions, timers and waiting packets: the interface is down, or we go."""
         self._staged.clear()
         self._timers.stop()
+        self._silence.broken()
         self._clear_handshake()
         self._handshake_sent_at = float("-inf")
         self._end_sessions(why)
@@ -279,6 +265,7 @@ class Peer:
     def identity_changed(self) -> None:
         """Act on a new private key: the next packet begins a handshake with it."""
         self._clear_handshake()
+        self._silence.broken()
         self._handshake_sent_at = float("-inf")
         self._slots.expire_sending()
 
@@ -334,6 +321,14 @@ class Peer:
             return
         self._send_handshake(message.encode(), now)
         self._timers.handshake_initiated(now)
+        self._tell_initiated(now)
+
+    def _tell_initiated(self, now: float) -> None:
+        events, endpoint = self._common.out.events, self.path.endpoint
+        seconds = self._silence.initiated(now)
+        events.append(HandshakeSent(self.public_key, endpoint, self._silence.attempts))
+        if seconds is not None:
+            events.append(HandshakeUnanswered(self.public_key, endpoint, seconds))
 
     def _send_handshake(self, message: bytes, now: float) -> None:
         self._timers.traversed(now)
@@ -370,6 +365,7 @@ class Peer:
 
     def _handshake_complete(self, now: float, *, initiator: bool) -> None:
         self._timers.handshake_complete()
+        self._silence.broken()
         self.traffic.last_handshake = now + self._common.wall_offset
         event = HandshakeCompleted(self.public_key, self.path.endpoint, initiator)
         self._common.out.events.append(event)

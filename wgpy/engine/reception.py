@@ -6,10 +6,10 @@
 from collections.abc import Mapping
 
 from wgpy.engine import constants
-from wgpy.engine.common import Common
-from wgpy.engine.handshake import open_initiation_untrusted
+from wgpy.engine.common import Common, Path
+from wgpy.engine.handshake import OpenedInitiation, open_initiation_untrusted
 from wgpy.engine.intake import Intake, Waiting
-from wgpy.engine.peer import Path, Peer
+from wgpy.engine.peer import Peer
 from wgpy.errors import Drop, Rejected
 from wgpy.events import LoadChanged
 from wgpy.model import Buffer, Burst, Deadline, PublicKey
@@ -65,10 +65,9 @@ class Reception:
         if now >= self._turn_at and len(self._intake):
             self._turn_at = now + constants.BACKLOG_DELAY
             for waiting in self._intake.take():
-                try:
-                    touched[self._receive_handshake(waiting, now)] = None
-                except Rejected as rejected:
-                    self._common.out.drops[rejected.drop] += 1
+                peer = self._receive_handshake(waiting, now)
+                if peer is not None:
+                    touched[peer] = None
         self._report_load(self._intake, now)
         if len(self._intake):
             self.backlog = Deadline(self._turn_at, "handshakes are waiting")
@@ -76,32 +75,36 @@ class Reception:
             look_at = now + constants.UNDER_LOAD_HYSTERESIS
             self.backlog = Deadline(look_at, "see whether the load is over")
 
-    def _receive_handshake(self, waiting: Waiting, now: float) -> Peer:
-        message, remote, local = waiting
-        if messages.type_untrusted(message) == messages.TYPE_INITIATION:
-            peer = self._receive_initiation(message, Path(remote, local), now)
-        else:
-            peer = self._receive_response(message, Path(remote, local), now)
+    def _receive_handshake(self, waiting: Waiting, now: float) -> Peer | None:
+        """Return the peer whose message it was; None if it was rejected."""
+        message, path = waiting.message, Path(waiting.remote, waiting.local)
+        sender: PublicKey | None = None
+        try:
+            if messages.type_untrusted(message) == messages.TYPE_INITIATION:
+                opened = self._open_untrusted(message)
+                sender = PublicKey(opened.remote_static)
+                peer = self._known(self._peers.get(sender), Drop.UNKNOWN_PEER)
+                peer.receive_initiation(opened, path, now)
+            else:
+                response = messages.Response.decode_untrusted(message)
+                owner, session = self._common.indices.lookup(response.receiver) or (None, None)
+                peer = self._known(None if session else owner, Drop.UNKNOWN_INDEX)
+                sender = peer.public_key
+                peer.receive_response(response, path, now)
+        except Rejected as rejected:
+            self._common.out.reject(rejected.drop, now, waiting.remote, sender)
+            return None
         peer.count_received(len(message))
         return peer
 
-    def _receive_initiation(self, message: bytes, path: Path, now: float) -> Peer:
+    def _open_untrusted(self, message: bytes) -> OpenedInitiation:
         static = self._common.static
         assert static is not None, "without an identity nothing is admitted"
-        initiation = messages.Initiation.decode_untrusted(message)
-        opened = open_initiation_untrusted(static, initiation)
-        peer = self._peers.get(PublicKey(opened.remote_static))
-        if peer is None:
-            raise Rejected(Drop.UNKNOWN_PEER)
-        peer.receive_initiation(opened, path, now)
-        return peer
+        return open_initiation_untrusted(static, messages.Initiation.decode_untrusted(message))
 
-    def _receive_response(self, message: bytes, path: Path, now: float) -> Peer:
-        response = messages.Response.decode_untrusted(message)
-        peer, session = self._common.indices.lookup(response.receiver) or (None, None)
-        if peer is None or session is not None:
-            raise Rejected(Drop.UNKNOWN_INDEX)
-        peer.receive_response(response, path, now)
+    def _known(self, peer: Peer | None, otherwise: Drop) -> Peer:
+        if peer is None:
+            raise Rejected(otherwise)
         return peer
 
     def _report_load(self, intake: Intake, now: float) -> None:

@@ -6,6 +6,7 @@ netlink by pyroute2, imported when a namespace is made.
 
 import os
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -74,6 +75,30 @@ def set_up(namespace: str, interface: str, addresses: Sequence[str]) -> None:
             host, length = address.split("/")
             link.addr("add", index=index, address=host, prefixlen=int(length))
         link.link("set", index=index, state="up")
+
+
+def move(interface: str, namespace: str) -> None:
+    """Move an interface of this thread's namespace into another.
+
+    Raises:
+        ConfigError: no such namespace, its name is taken there, or not permitted.
+    """
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    what = f"{interface}: cannot be moved into namespace {namespace}"
+    try:
+        target = os.open(f"{FOLDER}/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with IPRoute() as link:
+                index = socket.if_nametoindex(interface)
+                link.link("set", index=index, net_ns_fd=target)
+        finally:
+            os.close(target)
+    except OSError as error:
+        raise ConfigError(f"{what}: {error.strerror}") from None
+    except NetlinkError as error:
+        raise ConfigError(f"{what}: {os.strerror(error.code)}") from None
 
 
 @contextmanager

@@ -71,6 +71,7 @@ class Readiness:
     """How a started process tells that it serves; in the foreground it tells nobody."""
 
     def __init__(self, pipe: int | None = None, *, keep_output: bool = True) -> None:
+        self.background = pipe is not None
         self._pipe = pipe
         self._keep_output = keep_output
 

@@ -10,29 +10,25 @@ the logger `wgpy` in its own handlers.
 
 import json
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, TextIO, assert_never
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
+from typing import Final, TextIO
 
 from wgpy.errors import ConfigError
-from wgpy.events import (
-    DatagramReceived,
-    Event,
-    HandshakeCompleted,
-    HandshakeGaveUp,
-    InnerReceived,
-    LoadChanged,
-    Roamed,
-    SessionEnded,
-)
+from wgpy.events import Event
 from wgpy.io import clock
+from wgpy.io.lines import Line, cannot_send, line_of
+from wgpy.io.syslog import SyslogHandler
 from wgpy.model import Endpoint
-from wgpy.wire.text import format_endpoint
 
 # Lines per second and kind of event, and how many may come at once: a flood fills no log.
 LINES_PER_SECOND: Final = 10.0
 LINE_BURST: Final = 100.0
+# Seconds until what is rare may have its level again, and how many of them are remembered.
+RARE_INTERVAL: Final = 600.0
+RARE_LIMIT: Final = 4096
 
 LEVELS: Final[Mapping[str, int]] = {
     "verbose": logging.DEBUG,
@@ -71,6 +67,23 @@ def configure(
     _LOGGER.setLevel(LEVELS[name])
 
 
+def to_syslog() -> None:
+    """Send the lines to the system's log from now on, in the form and level they have."""
+    for old in _LOGGER.handlers:
+        handler = SyslogHandler()
+        form = (
+            _JsonFormatter() if isinstance(old.formatter, _JsonFormatter) else _PlainFormatter()
+        )
+        handler.setFormatter(form)
+        _LOGGER.handlers[:] = [handler]
+
+
+def toggle_debug(usual: str | None = None) -> None:
+    """Log everything from now on; called again, what the level `usual` of `configure` says."""
+    level = LEVELS[(usual or DEFAULT_LEVEL).lower()]
+    _LOGGER.setLevel(level if _LOGGER.level == logging.DEBUG else logging.DEBUG)
+
+
 class Reporter:
     """Logs the events of one interface, with a bound on the lines of each kind."""
 
@@ -78,33 +91,38 @@ class Reporter:
         self._interface = interface
         self._now = now
         self._allowances: dict[str, _Allowance] = {}
+        self._rare: dict[Hashable, float] = {}
 
     def report(self, events: Iterable[Event]) -> None:
         """Log events, in order; what is delivered to an embedding program is not logged."""
         for event in events:
-            line = _line_of(event)
-            if line is not None and _LOGGER.isEnabledFor(line.level):
-                self._log_bounded(line)
+            line = line_of(event)
+            if line is not None:
+                self._log_event(line)
+
+    def cannot_send(self, remote: Endpoint, code: int) -> None:
+        """Log that the kernel did not take a datagram; `code` is the errno."""
+        self._log_event(cannot_send(remote, code, os.strerror(code)))
 
     def debug(self, text: str) -> None:
         """Log a line for those who look for a fault."""
-        self._log(_Line(logging.DEBUG, "note", text))
+        self._log(Line(logging.DEBUG, "note", text))
 
     def info(self, text: str) -> None:
         """Log a line that the operator wants to see."""
-        self._log(_Line(logging.INFO, "note", text))
+        self._log(Line(logging.INFO, "note", text))
 
     def warning(self, text: str) -> None:
         """Log a line that the operator should act on."""
-        self._log(_Line(logging.WARNING, "note", text))
+        self._log(Line(logging.WARNING, "note", text))
 
     def error(self, text: str) -> None:
         """Log why the program cannot go on."""
-        self._log(_Line(logging.ERROR, "failed", text))
+        self._log(Line(logging.ERROR, "failed", text))
 
     def crashed(self, error: BaseException) -> None:
         """Log a bug with its traceback; for the top of a program and of its event loop only."""
-        line = _Line(logging.ERROR, "crashed", f"a bug: {type(error).__name__}: {error}")
+        line = Line(logging.ERROR, "crashed", f"a bug: {type(error).__name__}: {error}")
         self._log_bounded(line, error)
 
     def callback_failed(self, _loop: object, context: Mapping[str, object]) -> None:
@@ -117,29 +135,37 @@ class Reporter:
             error = RuntimeError(context.get("message"))
         self.crashed(error)
 
-    def _log_bounded(self, line: "_Line", error: BaseException | None = None) -> None:
-        allowance = self._allowances.get(line.event)
+    def _log_event(self, line: Line) -> None:
+        if line.rare is not None and not self._is_first(line.rare):
+            line = replace(line, level=logging.DEBUG)
+        if _LOGGER.isEnabledFor(line.level):
+            self._log_bounded(line)
+
+    def _is_first(self, what: Hashable) -> bool:
+        now = self._now()
+        if now - self._rare.get(what, float("-inf")) < RARE_INTERVAL:
+            return False
+        if len(self._rare) >= RARE_LIMIT:
+            self._rare.clear()
+        self._rare[what] = now
+        return True
+
+    def _log_bounded(self, line: Line, error: BaseException | None = None) -> None:
+        kind = line.event if line.level > logging.DEBUG else f"{line.event} debug"
+        allowance = self._allowances.get(kind)
         if allowance is None:  # as many as there are kinds of event
-            allowance = self._allowances[line.event] = _Allowance(self._now())
+            allowance = self._allowances[kind] = _Allowance(self._now())
         if not allowance.take(self._now()):
             return
         if allowance.suppressed:
             text = f"{allowance.suppressed} lines like the next were left out"
-            self._log(_Line(line.level, "suppressed", text))
+            self._log(Line(line.level, "suppressed", text))
             allowance.suppressed = 0
         self._log(line, error)
 
-    def _log(self, line: "_Line", error: BaseException | None = None) -> None:
+    def _log(self, line: Line, error: BaseException | None = None) -> None:
         fields = {"interface": self._interface, "event": line.event, **(line.fields or {})}
         _LOGGER.log(line.level, "%s", line.text, exc_info=error, extra={"fields": fields})
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    level: int
-    event: str
-    text: str
-    fields: Mapping[str, str | bool] | None = None
 
 
 class _Allowance:
@@ -161,46 +187,6 @@ class _Allowance:
         return True
 
 
-def _line_of(event: Event) -> _Line | None:
-    match event:
-        case HandshakeCompleted() | HandshakeGaveUp() | Roamed() | SessionEnded():
-            return _peer_line(event)
-        case LoadChanged(under_load=True):
-            text = "under load, handshakes need a cookie: is this host being flooded?"
-            return _Line(logging.WARNING, "under_load", text)
-        case LoadChanged():
-            return _Line(logging.INFO, "load_over", "no longer under load")
-        case DatagramReceived() | InnerReceived():
-            return None
-        case _:
-            assert_never(event)
-
-
-def _peer_line(event: HandshakeCompleted | HandshakeGaveUp | Roamed | SessionEnded) -> _Line:
-    peer = event.peer.short
-    fields: dict[str, str | bool] = {"peer": peer}
-    match event:
-        case HandshakeCompleted(_, endpoint, initiator):
-            name, who = "handshake_completed", "us" if initiator else "it"
-            text = f"handshake completed with {_name(endpoint)}, begun by {who}"
-            fields |= {"endpoint": _name(endpoint), "initiator": initiator}
-        case HandshakeGaveUp():
-            name, text = "handshake_gave_up", "no handshake is answered, gave up until traffic"
-        case Roamed(_, old, new):
-            name, text = "roamed", f"roamed from {_name(old)} to {_name(new)}"
-            fields |= {"old": _name(old), "endpoint": _name(new)}
-        case SessionEnded(_, why):
-            name, text = "session_ended", f"session ended: {why}"
-            fields["why"] = why
-        case _:
-            assert_never(event)
-    return _Line(logging.INFO, name, f"peer {peer}: {text}", fields)
-
-
-def _name(endpoint: Endpoint | None) -> str:
-    return "an unknown address" if endpoint is None else format_endpoint(endpoint)
-
-
 # --- lines -----------------------------------------------------------------
 
 
@@ -214,12 +200,18 @@ def _fields(record: logging.LogRecord) -> Mapping[str, object]:
     return fields if isinstance(fields, dict) else {}
 
 
-class _TextFormatter(logging.Formatter):
+class _PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         interface = _fields(record).get("interface", record.name)
         text = record.getMessage().replace("\n", "\\n").replace("\r", "\\r")
-        line = f"{self.formatTime(record, _TIME_FORMAT)} {record.levelname} {interface}: {text}"
+        line = f"{interface}: {text}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _TextFormatter(_PlainFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = self.formatTime(record, _TIME_FORMAT)
+        return f"{time} {record.levelname} {super().format(record)}"
 
 
 class _JsonFormatter(logging.Formatter):

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from wgpy.errors import ConfigError
+from wgpy.errors import ConfigError, UsageError
 from wgpy.model import Endpoint
 from wgpy.wire.text import unmap
 
@@ -22,13 +22,13 @@ def retries_allowed(environ: Mapping[str, str] = os.environ) -> float:
     """Return how often a name is asked for again; `infinity` is for ever.
 
     Raises:
-        ConfigError: the variable holds no number.
+        UsageError: the variable holds no number.
     """
     text = environ.get(RETRIES_VARIABLE, str(DEFAULT_RETRIES))
     if text == "infinity":
         return float("inf")
     if not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"{RETRIES_VARIABLE}={text!r} is neither a number nor infinity")
+        raise UsageError(f"{RETRIES_VARIABLE}={text!r} is neither a number nor infinity")
     return int(text)
 
 

@@ -10,7 +10,7 @@ import socket
 import stat
 from typing import Final
 
-from wgpy.errors import ConfigError
+from wgpy.errors import ConfigError, UsageError
 
 DIRECTORY: Final = "/var/run/wireguard"
 ANSWER_TIMEOUT: Final = 30.0
@@ -26,10 +26,10 @@ def socket_path(ifname: str, directory: str = DIRECTORY) -> str:
     """Return the path of an interface's socket.
 
     Raises:
-        ConfigError: no name of an interface.
+        UsageError: no name of an interface.
     """
     if not _NAME.fullmatch(ifname) or ifname in (".", ".."):
-        raise ConfigError(
+        raise UsageError(
             f"{ifname!r} is no name of an interface: 1 to 15 letters, digits or _ = + . -"
         )
     return os.path.join(directory, ifname + _SUFFIX)

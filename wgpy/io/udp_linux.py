@@ -97,6 +97,8 @@ class UdpLinux:
     """The bound sockets of a node (a `UdpPort`); without sockets until `bind`."""
 
     source_lost: Callable[[Local], None]
+    # Called with the remote of a datagram that was dropped, and the errno.
+    failed: Callable[[Endpoint, int], None]
 
     def __init__(
         self,
@@ -104,6 +106,7 @@ class UdpLinux:
         offloads: Offloads = Offloads(),  # noqa: B008 - a value
     ) -> None:
         self.source_lost = lambda _: None
+        self.failed = lambda _remote, _code: None
         self.counters = UdpCounters()
         self._buffer_size = buffer_size
         self._offloads = offloads
@@ -296,15 +299,12 @@ class UdpLinux:
         udp_sockets.discover(sock, udp_sockets.PMTUDISC_PROBE)
         try:
             for segment in segments:
-                self._attempt(sock, segment, path)
+                try:
+                    sock.sendmsg((segment,), path.control, 0, path.address)
+                except OSError as error:
+                    self._fail(path, error)
         finally:
             udp_sockets.discover(sock, udp_sockets.PMTUDISC_DONT)
-
-    def _attempt(self, sock: socket.socket, segment: Buffer, path: _Path) -> None:
-        try:
-            sock.sendmsg((segment,), path.control, 0, path.address)
-        except OSError as error:
-            self._count(error.errno)
 
     def _recover(self, path: _Path, shipment: _Shipment, error: OSError) -> _Path:
         """Keep, retry singly or without the source, or drop; return the path for the rest."""
@@ -319,7 +319,7 @@ class UdpLinux:
             self._retry(free, shipment, path.local)
             return free
         else:
-            self._count(error.errno)
+            self._fail(path, error)
         return path
 
     def _ship_singly(self, path: _Path, shipment: _Shipment, error: OSError) -> _Path:
@@ -352,7 +352,7 @@ class UdpLinux:
         except BlockingIOError:
             self._keep(free, shipment)
         except OSError as error:
-            self._count(error.errno)
+            self._fail(free, error)
             return
         self.source_lost(lost)
 
@@ -363,6 +363,10 @@ class UdpLinux:
             backlog.popleft()
             self.counters.backlog_dropped += 1
         backlog.append((b"".join(buffers), size, path))
+
+    def _fail(self, path: _Path, error: OSError) -> None:
+        self._count(error.errno)
+        self.failed(path.remote, error.errno or 0)
 
     def _count(self, code: int | None) -> None:
         counters = self.counters

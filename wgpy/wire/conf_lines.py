@@ -114,7 +114,7 @@ def _read_entry(section: Section | None, words: str, source: str, line: int) -> 
     key, equals, value = words.partition("=")
     key = _squeeze(key)
     if not equals:
-        raise fault(source, line, "neither [Section] nor Key = value")
+        raise fault(source, line, 'this line has no "=": write KEY = VALUE')
     if section is None:
         raise fault(source, line, "a key before the first section: begin with [Interface]")
     name = _SPELLINGS[section.name].get(key.casefold())

@@ -22,6 +22,8 @@ _MAX_DIGITS = 20
 _MAX_QUOTE = 60
 # 32 bytes in base64 without what follows them, or more than that in hexadecimal.
 _MAYBE_KEY = regex(r"[A-Za-z0-9+/]{42}")
+# A name has a letter; the colon of an IPv6 address is in none.
+_HOST_NAME = regex(r"(?=.*[A-Za-z])[\w.-]+")
 _V6_WORDS = struct.Struct(">8H")
 _V6_TEXT = ":{:x}" * 8 + ":"
 _V6_ZERO_RUNS = tuple(":0" * words + ":" for words in range(8, 1, -1))
@@ -195,6 +197,8 @@ def parse_endpoint(text: str, number_of: Callable[[str], int] | None = None) -> 
     """
     host, port = split_host_port(text)
     host, percent, zone = host.partition("%")
+    if not percent and _HOST_NAME.fullmatch(host):
+        raise ConfigError(f"resolve host names first: {shorten(host)} is no IP address")
     packed = unmap(parse_address(host))
     if percent and len(packed) * 8 == _V4_BITS:
         raise ConfigError(f"{shorten(text)}: an IPv4 address has no zone")

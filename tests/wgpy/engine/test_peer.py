@@ -3,9 +3,18 @@
 import pytest
 
 from tests.sim.tunnel import DATA, INITIATION, RESPONSE, Tunnel
-from wgpy.engine.peer import Path, Peer
+from wgpy.engine.common import Path
+from wgpy.engine.peer import Peer
 from wgpy.errors import Drop, Rejected
-from wgpy.events import HandshakeCompleted, HandshakeGaveUp, Roamed, SessionEnded
+from wgpy.events import (
+    HandshakeAnswered,
+    HandshakeCompleted,
+    HandshakeGaveUp,
+    HandshakeSent,
+    HandshakeUnanswered,
+    Roamed,
+    SessionEnded,
+)
 from wgpy.model import Endpoint, Local, PeerChange, PublicKey, Secret
 from wgpy.wire.messages import CookieReply, Response, data_fields_untrusted
 
@@ -228,3 +237,55 @@ def test_a_peer_knows_the_indices_that_it_sends_with(tunnel, peer):
     receiver = data_fields_untrusted(data)[1]
     assert peer.sends_with(receiver)
     assert not peer.sends_with(receiver ^ 1)
+
+
+def traces(tunnel: Tunnel) -> list[HandshakeSent | HandshakeUnanswered]:
+    """Return what Alice tells of her initiations."""
+    events = tunnel.alice.device.take_events()
+    return [e for e in events if isinstance(e, HandshakeSent | HandshakeUnanswered)]
+
+
+def test_both_sides_of_a_handshake_are_told(tunnel):
+    tunnel.exchange()
+    bob, alice = tunnel.bob, tunnel.alice
+    assert alice.device.take_events() == [
+        HandshakeSent(bob.public, bob.host.endpoint, 1),
+        HandshakeCompleted(bob.public, bob.host.endpoint, True),
+    ]
+    assert bob.device.take_events()[:2] == [
+        HandshakeAnswered(alice.public, alice.host.endpoint),
+        HandshakeCompleted(alice.public, alice.host.endpoint, False),
+    ]
+
+
+def test_no_answer_is_told_after_15_seconds_though_packets_set_the_attempts_back(tunnel):
+    tunnel.world.filter = lambda sent: False
+    where = tunnel.bob.host.endpoint
+    for number in range(110):
+        tunnel.alice.send("10.0.0.2", [number])
+        tunnel.world.run_for(1.0)
+    told = traces(tunnel)
+    assert told[:4] == [HandshakeSent(tunnel.bob.public, where, n) for n in (1, 2, 3, 4)]
+    first, second = [event for event in told if isinstance(event, HandshakeUnanswered)]
+    assert told.index(first) == 4
+    assert (first.peer, first.endpoint) == (tunnel.bob.public, where)
+    assert 15 <= first.seconds < 17
+    assert second.seconds >= first.seconds + 90
+
+
+def test_another_endpoint_gets_its_time_to_answer_and_none_is_told_as_none(tunnel, peer):
+    tunnel.world.filter = lambda sent: False
+    tunnel.alice.send("10.0.0.2", [1])
+    tunnel.world.run_for(12.0)
+    peer.set_endpoint(tunnel.bob.host.endpoint)
+    tunnel.world.run_for(4.5)
+    assert any(isinstance(event, HandshakeUnanswered) for event in traces(tunnel))
+    peer.set_endpoint(ELSEWHERE)
+    tunnel.world.run_for(5.0)
+    assert traces(tunnel)[-1] == HandshakeSent(tunnel.bob.public, ELSEWHERE, 1)
+    tunnel.world.run_for(16.0)
+    told = traces(tunnel)
+    assert [e.endpoint for e in told if isinstance(e, HandshakeUnanswered)] == [ELSEWHERE]
+    peer.path = Path()
+    tunnel.world.run_for(6.0)
+    assert traces(tunnel) == [HandshakeSent(tunnel.bob.public, None, 5)]

@@ -1,9 +1,11 @@
 """Which handshake messages come through to whom; what each does is told in test_peer."""
 
-from tests.sim.tunnel import RESPONSE, Tunnel, secret
-from wgpy.engine.constants import UNDER_LOAD_QUEUE
+from tests.sim.tunnel import INITIATION, RESPONSE, Tunnel, secret
+from wgpy.engine.constants import REJECTIONS_PER_SECOND, UNDER_LOAD_QUEUE
 from wgpy.engine.cookie import CookieHolder
-from wgpy.events import Event, LoadChanged
+from wgpy.engine.crypto import public_key
+from wgpy.errors import Drop
+from wgpy.events import Event, LoadChanged, MessageRejected
 from wgpy.model import Burst, Endpoint, Secret
 from wgpy.wire.messages import CookieReply, Initiation
 
@@ -82,3 +84,56 @@ def test_without_an_identity_nothing_waits():
     tunnel.bob.change(private_key=tunnel.bob.secret)
     flood(tunnel, 10)
     assert len(tunnel.bob.device._reception) == 6  # noqa: SLF001
+
+
+def rejected(events: list[Event]) -> list[MessageRejected]:
+    return [event for event in events if isinstance(event, MessageRejected)]
+
+
+def test_a_stranger_is_told_by_key_and_address():
+    tunnel = Tunnel()
+    tunnel.alice.change(private_key=secret("stranger"))
+    tunnel.alice.send("10.0.0.2", [1])
+    tunnel.world.run_for(1.0)
+    assert rejected(tunnel.bob.device.take_events()) == [
+        MessageRejected(
+            Drop.UNKNOWN_PEER, tunnel.alice.host.endpoint, public_key(secret("stranger"))
+        )
+    ]
+
+
+def test_another_preshared_key_is_told_as_an_answer_that_does_not_decrypt():
+    tunnel = Tunnel()
+    tunnel.alice.meet(tunnel.bob, psk=secret("psk"))
+    tunnel.alice.send("10.0.0.2", [1])
+    tunnel.world.run_for(1.0)
+    assert rejected(tunnel.alice.device.take_events()) == [
+        MessageRejected(Drop.NOT_AUTHENTIC, tunnel.bob.host.endpoint, tunnel.bob.public)
+    ]
+
+
+def test_a_replay_is_told_with_the_peer_whose_it_was():
+    tunnel = Tunnel()
+    tunnel.exchange()
+    (initiation,) = [s.payload for s in tunnel.world.trace if s.kind == INITIATION]
+    tunnel.bob.device.take_events()
+    tunnel.world.inject(tunnel.bob.host, initiation, ELSEWHERE)
+    assert rejected(tunnel.bob.device.take_events()) == [
+        MessageRejected(Drop.OLD_TIMESTAMP, ELSEWHERE, tunnel.alice.public)
+    ]
+
+
+def test_of_a_flood_a_few_a_second_are_told_and_all_are_counted():
+    tunnel = Tunnel()
+    sealed = CookieHolder(tunnel.alice.public).seal(
+        Initiation(1, bytes(32), bytes(48), bytes(28)).encode(), 0.0
+    )
+    bursts = [Burst(sealed, 148, ELSEWHERE)] * 100
+    for _ in range(3):
+        tunnel.bob.device.receive_bursts(bursts, tunnel.world.now)
+    told = rejected(tunnel.bob.device.take_events())
+    assert told == [MessageRejected(Drop.BAD_MAC1, ELSEWHERE)] * REJECTIONS_PER_SECOND
+    assert tunnel.bob.drops() == {"first MAC does not verify": 300}
+    tunnel.world.run_for(1.0)
+    tunnel.bob.device.receive_bursts(bursts, tunnel.world.now)
+    assert len(rejected(tunnel.bob.device.take_events())) == REJECTIONS_PER_SECOND

@@ -1,27 +1,41 @@
 import asyncio
+import errno
 import io
 import json
 import logging
 
 import pytest
 
-from wgpy.errors import ConfigError
+from wgpy.errors import ConfigError, Drop
 from wgpy.events import (
     DatagramReceived,
     Event,
+    HandshakeAnswered,
     HandshakeCompleted,
     HandshakeGaveUp,
+    HandshakeSent,
+    HandshakeUnanswered,
     InnerReceived,
     LoadChanged,
+    MessageRejected,
     Roamed,
     SessionEnded,
 )
-from wgpy.io.report import LINE_BURST, LINES_PER_SECOND, Reporter, configure
+from wgpy.io.report import (
+    LINE_BURST,
+    LINES_PER_SECOND,
+    RARE_INTERVAL,
+    RARE_LIMIT,
+    Reporter,
+    configure,
+    toggle_debug,
+)
 from wgpy.model import Endpoint, PublicKey
 
 PEER = PublicKey(bytes(range(32)))
 HOME = Endpoint(b"\xc0\x00\x02\x01", 51820)
 AWAY = Endpoint(b"\x20\x01\x0d\xb8" + bytes(11) + b"\x01", 7)
+NAME, HOME_TEXT = "peer AAECAwQF:", "192.0.2.1:51820"
 
 EVENTS: list[tuple[Event, str, str]] = [
     (
@@ -51,6 +65,82 @@ EVENTS: list[tuple[Event, str, str]] = [
         "under load, handshakes need a cookie: is this host being flooded?",
     ),
     (LoadChanged(under_load=False), "INFO", "no longer under load"),
+    (HandshakeSent(PEER, HOME, 1), "DEBUG", f"{NAME} initiation sent to {HOME_TEXT}"),
+    (HandshakeSent(PEER, HOME, 3), "DEBUG", f"{NAME} initiation sent to {HOME_TEXT}, try 3"),
+    (
+        HandshakeSent(PEER, None, 1),
+        "DEBUG",
+        f"{NAME} initiation not sent: no endpoint is known",
+    ),
+    (HandshakeAnswered(PEER, HOME), "DEBUG", f"{NAME} initiation from {HOME_TEXT} answered"),
+    (
+        HandshakeUnanswered(PEER, HOME, 15.2),
+        "WARNING",
+        f"{NAME} no valid answer from {HOME_TEXT} for 15 s: is the address right, UDP let "
+        "through, and our key a peer there?",
+    ),
+    (
+        HandshakeUnanswered(PEER, None, 15.2),
+        "INFO",
+        f"{NAME} no endpoint is known, and it has not called for 15 s",
+    ),
+    (
+        MessageRejected(Drop.BAD_MAC1, HOME),
+        "DEBUG",
+        f"a handshake from {HOME_TEXT} is for another public key than ours",
+    ),
+    (
+        MessageRejected(Drop.UNKNOWN_PEER, HOME, PEER),
+        "INFO",
+        f"a handshake from {HOME_TEXT} is of AAECAwQF, which is no peer here",
+    ),
+    (
+        MessageRejected(Drop.UNKNOWN_PEER, HOME),
+        "INFO",
+        f"a message from {HOME_TEXT} was dropped: handshake from a key that is no peer",
+    ),
+    (
+        MessageRejected(Drop.NOT_AUTHENTIC, HOME, PEER),
+        "WARNING",
+        f"{NAME} its answer from {HOME_TEXT} does not decrypt: "
+        "is the preshared key the same on both sides?",
+    ),
+    (
+        MessageRejected(Drop.NOT_AUTHENTIC, HOME),
+        "DEBUG",
+        f"a message from {HOME_TEXT} was dropped: does not decrypt",
+    ),
+    (
+        MessageRejected(Drop.OLD_TIMESTAMP, HOME, PEER),
+        "WARNING",
+        f"{NAME} its handshake from {HOME_TEXT} is not newer than the last: "
+        "replayed, or its clock was set back",
+    ),
+    (
+        MessageRejected(Drop.NOT_ALLOWED, HOME, PEER, bytes([10, 1, 2, 3])),
+        "WARNING",
+        f"{NAME} inner source 10.1.2.3 is not in its allowed IPs",
+    ),
+    (
+        MessageRejected(Drop.NOT_ALLOWED, HOME, PEER, b"\xfe\x80" + bytes(13) + b"\x01"),
+        "DEBUG",
+        f"{NAME} inner source fe80::1 is not in its allowed IPs",
+    ),
+    (
+        MessageRejected(Drop.NOT_ALLOWED, HOME, PEER, bytes(4)),
+        "DEBUG",
+        f"{NAME} inner source 0.0.0.0 is not in its allowed IPs",
+    ),
+    (
+        MessageRejected(Drop.NO_PEER, inner=bytes([10, 1, 2, 3])),
+        "DEBUG",
+        "no peer has 10.1.2.3 in its allowed IPs",
+    ),
+    (
+        MessageRejected(Drop.NO_ENDPOINT, None, PEER, bytes([10, 1, 2, 3])),
+        "INFO",
+        f"{NAME} no endpoint is known, 10.1.2.3 cannot be reached",
+    ),
 ]
 
 
@@ -98,6 +188,57 @@ def test_what_is_delivered_per_packet_is_not_logged():
     configure("debug", "text", stream)
     Reporter("wg0").report([DatagramReceived(b"\x80", HOME, None), InnerReceived(PEER, b"x")])
     assert stream.getvalue() == ""
+
+
+def test_what_strangers_cause_has_its_level_once_in_a_while():
+    stream, clock = io.StringIO(), Clock()
+    configure("verbose", "text", stream)
+    reporter = Reporter("wg0", clock.now)
+    other = PublicKey(bytes(32))
+    reporter.report([MessageRejected(Drop.UNKNOWN_PEER, HOME, key) for key in (PEER, other)])
+    reporter.report([MessageRejected(Drop.OLD_TIMESTAMP, HOME, key) for key in (PEER, other)])
+    clock.at += RARE_INTERVAL
+    reporter.report([MessageRejected(Drop.OLD_TIMESTAMP, HOME, PEER)] * 2)
+    levels = [line.split()[1] for line in stream.getvalue().splitlines()]
+    assert levels == ["INFO", "DEBUG", "WARNING", "WARNING", "WARNING", "DEBUG"]
+
+
+def test_what_is_rare_is_remembered_up_to_a_bound():
+    stream = io.StringIO()
+    configure("verbose", "text", stream)
+    reporter = Reporter("wg0", lambda: 0.0)
+    for number in range(RARE_LIMIT + 1):
+        peer = PublicKey(number.to_bytes(32))
+        reporter.report([MessageRejected(Drop.NOT_ALLOWED, HOME, peer, HOME.host)])
+    assert len(reporter._rare) == 1  # noqa: SLF001
+
+
+def test_what_cannot_be_sent_is_told_with_the_kernels_words():
+    stream = io.StringIO()
+    configure("verbose", "text", stream)
+    reporter = Reporter("wg0", lambda: 0.0)
+    for code in (errno.ENETUNREACH, errno.ENETUNREACH, errno.EPERM):
+        reporter.cannot_send(HOME, code)
+    assert [line.split(" ", 1)[1] for line in stream.getvalue().splitlines()] == [
+        f"WARNING wg0: cannot send to {HOME_TEXT}: Network is unreachable",
+        f"DEBUG wg0: cannot send to {HOME_TEXT}: Network is unreachable",
+        f"WARNING wg0: cannot send to {HOME_TEXT}: Operation not permitted",
+    ]
+
+
+@pytest.mark.parametrize(("level", "texts"), [(None, "bd"), ("silent", "b"), ("debug", "abcd")])
+def test_debug_lines_can_be_had_for_a_while(level, texts):
+    stream = io.StringIO()
+    configure(level, "text", stream)
+    reporter = Reporter("wg0")
+    reporter.debug("a")
+    toggle_debug(level)
+    reporter.debug("b")
+    toggle_debug(level)
+    reporter.debug("c")
+    reporter.info("d")
+    said = [line.rpartition(" ")[2] for line in stream.getvalue().splitlines()]
+    assert said == list(texts)
 
 
 def test_a_flood_of_one_kind_is_bounded_and_its_rest_is_counted():

@@ -490,6 +490,8 @@ def test_a_firewall_and_a_missing_route_cost_the_datagram_alone(lab, cable):
         "add table ip t; add chain ip t o { type filter hook output priority 0; };"
         "add rule ip t o ip daddr 192.0.2.3 drop",
     )
+    failures: list[tuple[Endpoint, int]] = []
+    a.failed = lambda remote, code: failures.append((remote, code))
     a.send([
         Burst(b"1", 1, Endpoint(host("192.0.2.3"), 5000)),
         Burst(b"2", 1, Endpoint(host("203.0.113.1"), 5000)),
@@ -497,3 +499,7 @@ def test_a_firewall_and_a_missing_route_cost_the_datagram_alone(lab, cable):
     ])  # fmt: skip
     assert arrivals(b)[0].payload == b"3"
     assert (a.counters.not_permitted, a.counters.unreachable) == (1, 1)
+    assert failures == [
+        (Endpoint(host("192.0.2.3"), 5000), errno.EPERM),
+        (Endpoint(host("203.0.113.1"), 5000), errno.ENETUNREACH),
+    ]

@@ -59,7 +59,7 @@ def test_a_fault_names_its_place():
             "[Interface]\n[Peer]\n[Interface]",
             "wg0.conf:3: [Interface] is given twice, first on line 1",
         ),
-        ("[Peer]\nx", "wg0.conf:2: neither [Section] nor Key = value"),
+        ("[Peer]\nx", 'wg0.conf:2: this line has no "=": write KEY = VALUE'),
         ("MTU=1", "wg0.conf:1: a key before the first section: begin with [Interface]"),
         (
             "[Peer]\n\nAllowdIPs = x",
