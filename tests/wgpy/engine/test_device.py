@@ -18,7 +18,8 @@ from tests.sim.tunnel import (
 from tests.sim.world import Sent
 from wgpy.engine.cookie import CookieChecker, CookieHolder
 from wgpy.engine.crypto import public_key
-from wgpy.events import DatagramReceived, InnerReceived, Roamed
+from wgpy.errors import Drop
+from wgpy.events import DatagramReceived, InnerReceived, MessageRejected, Roamed
 from wgpy.model import Burst, DeviceChange, Endpoint, Local, PeerChange, Secret, TunBurst
 from wgpy.wire.messages import Initiation
 
@@ -246,6 +247,12 @@ def test_a_spoofed_inner_source_and_an_unknown_sender_are_counted():
         "inner source not allowed for the peer": 1,
         "handshake from a key that is no peer": 1,
     }
+    told = [e for e in tunnel.bob.device.take_events() if isinstance(e, MessageRejected)]
+    here, stranger = tunnel.alice.host.endpoint, public_key(secret("stranger"))
+    assert told == [
+        MessageRejected(Drop.NOT_ALLOWED, here, tunnel.alice.public, bytes([10, 8, 8, 8])),
+        MessageRejected(Drop.UNKNOWN_PEER, here, stranger),
+    ]
 
 
 def test_deadlines_are_acted_on_and_a_stale_response_is_for_nobody():

@@ -13,6 +13,7 @@ from wgpy.engine.peer import Peer
 from wgpy.engine.roster import Roster
 from wgpy.engine.session import PAPER_LIMITS
 from wgpy.errors import Drop
+from wgpy.events import MessageRejected
 from wgpy.model import (
     AllowedIPChange,
     Buffer,
@@ -136,6 +137,10 @@ def test_what_has_no_way_is_answered_and_the_flow_around_it_goes_on(outgoing, co
     ((_, _, _, together),) = sorted_(outgoing, packets)
     assert together == [packet.packet for packet in flow]
     assert common.out.drops == Counter([Drop.NOT_IP, Drop.NO_PEER, Drop.NO_ENDPOINT])
+    assert common.out.events == [
+        MessageRejected(Drop.NO_PEER, inner=bytes([172, 16, 0, 1])),
+        MessageRejected(Drop.NO_ENDPOINT, None, KEYS[2], to(2)),
+    ]
     assert [answer.packet[20] for answer in common.out.packets] == [3, 3]  # unreachable
 
 
