@@ -10,13 +10,12 @@ import ipaddress
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from wgpy.errors import ConfigError
 from wgpy.io import udp_sockets
 from wgpy.io.udp_control import CONTROL_SIZE, Arrival, Control, arrival, outgoing, with_size
-from wgpy.io.udp_sockets import Offloads
+from wgpy.io.udp_sockets import Offloads, UdpCounters
 from wgpy.model import Buffer, Burst, Endpoint, Local
 from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join
 
@@ -49,22 +48,6 @@ _Value = TypeVar("_Value")
 # Buffers of one send, and the size of each datagram in them; 0 if they are one.
 _Shipment: TypeAlias = tuple[list[Buffer], int]
 _Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-
-
-@dataclass(slots=True)
-class UdpCounters:
-    """Datagrams that were not sent, by reason, and faults of receiving."""
-
-    backlog_dropped: int = 0
-    too_big: int = 0
-    not_permitted: int = 0
-    no_buffer: int = 0
-    unreachable: int = 0
-    no_socket: int = 0
-    other: int = 0
-    source_retries: int = 0
-    segment_refusals: int = 0
-    receive_errors: int = 0
 
 
 class _Half:

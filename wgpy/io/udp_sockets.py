@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from dataclasses import dataclass
 from sys import byteorder
 from typing import Final, NamedTuple
 
@@ -32,6 +33,22 @@ class Offloads(NamedTuple):
 
     segment: bool = True
     coalesce: bool = True
+
+
+@dataclass(slots=True)
+class UdpCounters:
+    """Datagrams that were not sent, by reason, and faults of receiving."""
+
+    backlog_dropped: int = 0
+    too_big: int = 0
+    not_permitted: int = 0
+    no_buffer: int = 0
+    unreachable: int = 0
+    no_socket: int = 0
+    other: int = 0
+    source_retries: int = 0
+    segment_refusals: int = 0
+    receive_errors: int = 0
 
 
 def probe_port(port: int) -> bool:
