@@ -32,7 +32,7 @@ class Acceleration:
     def __init__(
         self, device: Device, tun: TunLinux, off: frozenset[str], note: Callable[[str], None]
     ) -> None:
-        self.in_use = "portable, packet by packet"
+        self.in_use = "packet by packet"
         self._device = device
         self._tun = tun
         self._off = off

@@ -283,7 +283,10 @@ class PeerStatus:
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """A device as it is; `listen_port` is the port in use, or the one asked for while down."""
+    """A device as it is; `listen_port` is the port in use, or the one asked for while down.
+
+    `drops` are reasons and numbers; `data_path` says in words what carries the packets.
+    """
 
     private_key: Secret | None
     public_key: PublicKey | None
@@ -291,3 +294,4 @@ class DeviceStatus:
     fwmark: int
     peers: tuple[PeerStatus, ...]
     drops: tuple[tuple[str, int], ...] = ()
+    data_path: str = ""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -215,7 +216,8 @@ class Node:
 
     def status(self) -> DeviceStatus:
         """Return the device and its peers as they are, with counters."""
-        return self._device.status()
+        status = self._device.status()
+        return replace(status, data_path=self._running.data_path) if self._running else status
 
     def peer(self, public_key: PublicKey | str) -> PeerStatus | None:
         """Return one peer as it is, None if it is no peer.

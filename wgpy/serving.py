@@ -80,6 +80,11 @@ class Serving:
         asyncio.get_running_loop().add_reader(self._watch.fileno(), self._link_changed)
         self._link_changed()
 
+    @property
+    def data_path(self) -> str:
+        """What carries the packets, in words."""
+        return ", ".join((self._acceleration.in_use, *self._udp.in_use()))
+
     def close(self) -> None:
         """Stop serving, forget all sessions, close everything; the interface goes with it."""
         for later in (self._probing, self._rebinding):

@@ -167,6 +167,13 @@ class UdpLinux:
         """Return the descriptors to wait on: IPv4 first, none before `bind`."""
         return tuple(self._halves)
 
+    def in_use(self) -> list[str]:
+        """Name what is done in bursts now."""
+        segment = any(half.segments for half in self._halves.values())
+        return ["UDP GSO"] * segment + ["UDP GRO"] * (
+            self._offloads.coalesce and self._port > 0
+        )
+
     def blocked(self) -> tuple[int, ...]:
         """Return the descriptors that hold unsent datagrams and wait to be writable."""
         return tuple(fileno for fileno, half in self._halves.items() if half.backlog)

@@ -5,6 +5,7 @@ JSON of `wgpy show --json`: one object, a member an interface, by name:
     public_key            base64, null without a private key
     listen_port           number
     fwmark                number, 0 is off
+    data_path             what carries the packets, in words for people
     drops                 what was dropped: reason to number of packets or messages
     peers                 list, in the device's order, of
       public_key            base64
@@ -81,6 +82,8 @@ def _device_fields(device: DeviceStatus) -> list[tuple[str, str]]:
         fields.append(("listening port", str(device.listen_port)))
     if device.fwmark:
         fields.append(("fwmark", f"{device.fwmark:#x}"))
+    if device.data_path:
+        fields.append(("data path", device.data_path))
     for reason, count in sorted(device.drops, key=lambda drop: -drop[1]):
         fields.append(("dropped", f"{count}: {reason}"))
     return fields
@@ -139,6 +142,7 @@ def _plain_device(device: DeviceStatus) -> dict[str, object]:
         "public_key": None if key is None else str(key),
         "listen_port": device.listen_port,
         "fwmark": device.fwmark,
+        "data_path": device.data_path,
         "drops": dict(device.drops),
         "peers": [_plain_peer(peer) for peer in device.peers],
     }

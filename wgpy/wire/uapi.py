@@ -40,6 +40,7 @@ _MAX_U32 = 2**32 - 1
 _NANO = 10**9
 _MAX_KEY_NAME = 32
 DROP_KEY: Final = "wgpy_drop"
+DATA_PATH_KEY: Final = "wgpy_data_path"
 
 
 class Operation(Enum):
@@ -293,8 +294,8 @@ def format_errno(errno: int, operation: Operation | None) -> bytes:
 def format_get(status: DeviceStatus) -> bytes:
     """Return the answer to a `get`, in the order of wireguard-go.
 
-    What was dropped follows the device's properties under a key of our own, which `wg` passes
-    over: a count, a blank and the reason.
+    What carries the packets and what was dropped (a count, a blank, the reason) follow the
+    device's properties under keys of our own, which `wg` passes over.
     """
     lines: list[str] = []
     if status.private_key is not None and not status.private_key.is_zero:
@@ -303,6 +304,8 @@ def format_get(status: DeviceStatus) -> bytes:
         lines.append(f"listen_port={status.listen_port}")
     if status.fwmark:
         lines.append(f"fwmark={status.fwmark}")
+    if status.data_path:
+        lines.append(f"{DATA_PATH_KEY}={status.data_path}")
     lines += [f"{DROP_KEY}={count} {reason}" for reason, count in status.drops]
     for peer in status.peers:
         lines += _peer_status_lines(peer)

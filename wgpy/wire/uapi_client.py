@@ -27,7 +27,7 @@ from wgpy.wire.text import (
     parse_number,
     parse_prefix,
 )
-from wgpy.wire.uapi import DROP_KEY, Operation, UapiError
+from wgpy.wire.uapi import DATA_PATH_KEY, DROP_KEY, Operation, UapiError
 
 GET: Final = f"{Operation.GET.value}\n\n".encode()
 _MAX_U16 = 2**16 - 1
@@ -106,6 +106,7 @@ def parse_get(answer: Buffer) -> DeviceStatus:
             _number(device, "fwmark", _MAX_U32),
             tuple(_peer_status(section) for section in sections[1:]),
             tuple(map(_drop, device.get(DROP_KEY, ()))),
+            device.get(DATA_PATH_KEY, [""])[-1],
         )
     except ConfigError as error:
         raise UapiError(EPROTO, f"the device answers what is no state: {error}") from None

@@ -75,6 +75,7 @@ def test_programs_get_the_documented_members():
         "public_key": None,
         "listen_port": 0,
         "fwmark": 0,
+        "data_path": "",
         "drops": {},
         "peers": [],
     }
