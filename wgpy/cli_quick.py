@@ -81,14 +81,14 @@ def run_up(arguments: argparse.Namespace) -> int:
     """Run `up`; return the exit code."""
     from wgpy import up
 
-    return _change(arguments, up.up)
+    return _change(arguments, up.up, up.preview_up)
 
 
 def run_reload(arguments: argparse.Namespace) -> int:
     """Run `reload`; return the exit code."""
     from wgpy import up
 
-    return _change(arguments, up.reload)
+    return _change(arguments, up.reload, up.preview_reload)
 
 
 def run_down(arguments: argparse.Namespace) -> int:
@@ -104,15 +104,18 @@ def run_show(arguments: argparse.Namespace) -> int:
     return _guarded(lambda: _show(arguments.name, as_json=arguments.json))
 
 
-def _change(arguments: argparse.Namespace, change: "Callable[[str, Terms], None]") -> int:
-    from wgpy import up
+def _change(
+    arguments: argparse.Namespace,
+    change: "Callable[[str, Terms], None]",
+    preview: "Callable[[str, Terms], list[str]]",
+) -> int:
     from wgpy.upjob import Terms
 
     terms = Terms(_say, (lambda _: True) if arguments.yes else _ask)
 
     def run() -> None:
         if arguments.dry_run:
-            sys.stdout.writelines(line + "\n" for line in up.preview(arguments.target, terms))
+            sys.stdout.writelines(line + "\n" for line in preview(arguments.target, terms))
         else:
             change(arguments.target, terms)
 
@@ -120,26 +123,69 @@ def _change(arguments: argparse.Namespace, change: "Callable[[str, Terms], None]
 
 
 def _show(name: str | None, *, as_json: bool) -> None:
-    from wgpy.io import clock, uapi_client
     from wgpy.wire import show
 
-    if name is not None:
-        devices = {name: _status(name)}
-    else:
-        devices = {}
-        for each in uapi_client.interfaces():
-            try:
-                devices[each] = _status(each)
-            except ConfigError as error:  # hangs, or went away meanwhile
-                _say(f"warning: {error}")
+    devices = _every_device() if name is None else {name: _device(name)}
     if as_json:
         sys.stdout.write(show.format_json(devices))
-        return
+    elif devices:
+        sys.stdout.write(_shown(devices))
+    elif sys.stdout.isatty():
+        _say("nothing is up")
+
+
+def _device(name: str) -> "DeviceStatus":
+    from wgpy.io import undo_file
+
+    try:
+        return _status(name)
+    except ConfigError:
+        if name in undo_file.recorded() and not _answers(name):
+            raise ConfigError(_left(name)) from None
+        raise
+
+
+def _every_device() -> "dict[str, DeviceStatus]":
+    from wgpy.io import uapi_client, undo_file
+
+    devices = {}
+    for name in uapi_client.interfaces():
+        try:
+            devices[name] = _status(name)
+        except ConfigError as error:  # hangs, or went away meanwhile
+            _say(f"warning: {error}")
+    for name in undo_file.recorded():
+        if name not in devices and not _answers(name):
+            _say(_left(name))
+    return devices
+
+
+def _answers(name: str) -> bool:
+    from wgpy.io import uapi_client
+
+    return uapi_client.is_alive(uapi_client.socket_path(name))
+
+
+def _left(name: str) -> str:
+    return (
+        f"{name}: its process is gone; wgpy up {name} starts it again, "
+        f"wgpy down {name} undoes what it left"
+    )
+
+
+def _shown(devices: "dict[str, DeviceStatus]") -> str:
+    from wgpy.io import clock
+    from wgpy.io.settings_linux import is_down
+    from wgpy.wire import show
+
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     paint = show.paint_ansi if coloured else show.paint_plain
     wall = clock.now() + clock.wall_offset()
-    blocks = [show.format_human(each, device, wall, paint) for each, device in devices.items()]
-    sys.stdout.write("\n".join(blocks))
+    blocks = (
+        show.format_human(f"{name} (down)" if is_down(name) else name, device, wall, paint)
+        for name, device in devices.items()
+    )
+    return "\n".join(blocks)
 
 
 def _status(name: str) -> "DeviceStatus":

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from wgpy.errors import ConfigError
+from wgpy.errors import ConfigError, UsageError
 from wgpy.io import process
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wgpy.io.uapi_socket import UapiListener
 
 FAILED: Final = 1
+USAGE: Final = 2
 # Cycles are few; a configuration of 100,000 prefixes is searched for them less often (gc).
 GC_THRESHOLDS: Final = (20_000, 20, 20)
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -48,7 +49,7 @@ def launch(ifname: str, *, foreground: bool, environ: Mapping[str, str] = os.env
         return _run(ifname, readiness, environ)
     except ConfigError as error:
         print(f"wgpy: {error}", file=sys.stderr)
-        return FAILED
+        return USAGE if isinstance(error, UsageError) else FAILED
 
 
 def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) -> int:
@@ -131,5 +132,5 @@ async def _serve(
 
 def _number(environ: Mapping[str, str], name: str) -> int:
     if not (environ[name].isascii() and environ[name].isdigit()):
-        raise ConfigError(f"{name}={environ[name]}: it is a number")
+        raise UsageError(f"{name}={environ[name]}: it is a number")
     return int(environ[name])

@@ -14,13 +14,28 @@ from typing import Final, NoReturn
 from wgpy import quickfile
 from wgpy.engine import overlap, quick
 from wgpy.errors import ConfigError
-from wgpy.hostmodel import HostState, Step, Undo, Wanted
+from wgpy.hostmodel import (
+    DnsBackend,
+    HostState,
+    SetDns,
+    SetWireGuard,
+    Step,
+    Undo,
+    Wanted,
+)
+from wgpy.io.dns_linux import RESOLV_CONF, is_of_the_host
 from wgpy.io.settings_linux import run_hook
-from wgpy.upjob import Terms, job_on, namespace
+from wgpy.io.undo_file import UndoFile
+from wgpy.model import DeviceStatus
+from wgpy.upjob import Job, Terms, job_on, look_at, namespace
+from wgpy.wire.changes import differences
 from wgpy.wire.conf import Config
 from wgpy.wire.steps import Record, describe
 
 _CUT: Final = "this routes the ssh session that you type in into the tunnel, which may cut it"
+_NAME_SERVERS: Final = (
+    f"{RESOLV_CONF} here is that of the host: DNS would change the name servers of the host"
+)
 
 
 def up(target: str, terms: Terms) -> None:
@@ -36,7 +51,7 @@ def up(target: str, terms: Terms) -> None:
                 f"{source.name} is up already: wgpy reload {source.name} applies changes, "
                 f"wgpy down {source.name} ends it"
             )
-        job.clean_up()
+        _clean_up(job, terms)
         if job.net.index(source.name) is not None:
             raise ConfigError(f"interface {source.name} exists already, and is not ours")
         steps = _agreed_plan(want, job.present(want), terms)
@@ -45,6 +60,7 @@ def up(target: str, terms: Terms) -> None:
             namespace(),
             pre_down=_expanded(config.interface.pre_down, source.name),
             post_down=_expanded(config.interface.post_down, source.name),
+            up_hooks=_up_hooks(want),
         )
         with _interruptible():
             try:
@@ -62,10 +78,11 @@ def reload(target: str, terms: Terms) -> None:
     Raises:
         ConfigError: one line; steps on the host that were made are taken back.
     """
-    source, config, want = _read(target, terms)
+    source, config, want = _read(target, terms, again=True)
     with job_on(source.name, terms) as job:
         job.require()
         steps = _agreed_plan(want, job.present(want), terms)
+        job.say_all([f"warning: {line}" for line in _unrun(want, job)])
         job.record = replace(
             job.record,
             config=source.path,
@@ -75,22 +92,46 @@ def reload(target: str, terms: Terms) -> None:
         job.make(steps)
 
 
-def preview(target: str, terms: Terms) -> list[str]:
+def preview_up(target: str, terms: Terms) -> list[str]:
     """Return a line for each step that `up`, or `reload` if it is up, would make.
 
     Raises:
         ConfigError: one line.
     """
-    source, _, want = _read(target, terms)
-    with job_on(source.name, terms) as job:
+    return _preview(target, terms, again=False)
+
+
+def preview_reload(target: str, terms: Terms) -> list[str]:
+    """Return a line for each step that `reload` would make.
+
+    Raises:
+        ConfigError: one line; there is nothing to reload.
+    """
+    return _preview(target, terms, again=True)
+
+
+def _preview(target: str, terms: Terms, *, again: bool) -> list[str]:
+    source, _, want = _read(target, terms, again=again)
+    with look_at(source.name, terms) as job:
+        if again:
+            job.require()
         present = job.present(want)
         stale: tuple[Undo, ...] = ()
         if not job.stands():
             stale = quick.teardown(job.record.done)
             present = replace(present, interface=None, done=())
-        if quick.cut_ssh(want, present):
-            terms.say(f"warning: {_CUT}")
-        return [describe(step) for step in (*stale, *quick.plan(want, present))]
+        steps = quick.plan(want, present)
+        missed = _unrun(want, job) if job.stands() else ()
+        for line in (*_risks(want, present, steps), *_warnings(want, present), *missed):
+            terms.say(f"warning: {line}")
+        status = None if present.interface is None else present.interface.device
+        return [line for step in (*stale, *steps) for line in _lines(step, status)]
+
+
+def _lines(step: Step, status: DeviceStatus | None) -> Iterator[str]:
+    yield describe(step)
+    if isinstance(step, SetWireGuard) and status is not None:
+        yield from (f"  {line}" for line in differences(step.change, status))
 
 
 def down(target: str, terms: Terms) -> None:
@@ -119,8 +160,16 @@ def down(target: str, terms: Terms) -> None:
             raise ConfigError(faults[-1])
 
 
-def _read(target: str, terms: Terms) -> tuple[quickfile.Source, Config, Wanted]:
+def _read(
+    target: str, terms: Terms, *, again: bool = False
+) -> tuple[quickfile.Source, Config, Wanted]:
+    """Read the file; `again`: a name alone stands for the file it came up from."""
     source = quickfile.locate(target)
+    if again and target == source.name:
+        record = UndoFile(source.name).read()
+        if record is None:
+            raise ConfigError(f"{source.name} is not up: wgpy up {source.name}")
+        source = quickfile.Source(source.name, record.config)
     config = quickfile.load(source, terms.say)
     return source, config, quickfile.wanted(source.name, config, terms.say)
 
@@ -137,11 +186,49 @@ def _agreed_plan(want: Wanted, present: HostState, terms: Terms) -> tuple[Step, 
     for clash in overlap.taken(want, present):
         raise ConfigError(clash)
     steps = quick.plan(want, present)
-    if quick.cut_ssh(want, present) and not terms.confirm(_CUT):
-        raise ConfigError(f"{_CUT}; nothing is changed, --yes does it all the same")
-    for warning in (*quick.warnings(want, present), *overlap.shared(want, present)):
+    for risk in _risks(want, present, steps):
+        if not terms.confirm(risk):
+            raise ConfigError(f"{risk}; nothing is changed, --yes does it all the same")
+    for warning in _warnings(want, present):
         terms.say(f"warning: {warning}")
     return steps
+
+
+def _risks(want: Wanted, present: HostState, steps: Sequence[Step]) -> Iterator[str]:
+    """Yield what nobody should do unasked."""
+    if quick.cut_ssh(want, present):
+        yield _CUT
+    for step in steps:
+        if isinstance(step, SetDns) and step.through is DnsBackend.FILE and is_of_the_host():
+            yield _NAME_SERVERS
+
+
+def _warnings(want: Wanted, present: HostState) -> Iterator[str]:
+    yield from overlap.doubtful(want)
+    yield from quick.warnings(want, present)
+    yield from overlap.shared(want, present)
+
+
+def _unrun(want: Wanted, job: Job) -> Iterator[str]:
+    for command in _up_hooks(want):
+        if command not in job.record.up_hooks:
+            yield f"reload runs no hooks; this one runs with the next up: {command}"
+
+
+def _up_hooks(want: Wanted) -> tuple[str, ...]:
+    return _expanded((*want.hooks.pre_up, *want.hooks.post_up), want.name)
+
+
+def _clean_up(job: Job, terms: Terms) -> None:
+    """Undo what a command or daemon that was killed has left, its owner's hooks included."""
+    record = job.record
+    if job.file.read() is None:
+        return
+    for fault in _run_hooks(record.pre_down):
+        terms.say(f"warning: {fault}")
+    job.clean_up()
+    for fault in _run_hooks(record.post_down):
+        terms.say(f"warning: {fault}")
 
 
 def _run_hooks(commands: Sequence[str]) -> list[str]:

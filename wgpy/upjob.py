@@ -10,13 +10,14 @@ from errno import EADDRINUSE
 from typing import TYPE_CHECKING, Final
 
 from wgpy import quickfile
-from wgpy.engine import quick
+from wgpy.engine import handover, quick
 from wgpy.engine.sync import restore, sync
 from wgpy.errors import ConfigError, ToldError
 from wgpy.hostmodel import (
     CreateInterface,
     HostState,
     Recorded,
+    SetSysctl,
     SetWireGuard,
     Step,
     Undo,
@@ -64,17 +65,36 @@ def job_on(name: str, terms: Terms) -> Iterator["Job"]:
     from wgpy.io.hostnet_linux import HostNet
 
     with locked(name) as file, HostNet() as net:
-        yield Job(name, file, net, terms)
+        yield Job(name, file, net, terms, file.read())
+
+
+@contextmanager
+def look_at(name: str, terms: Terms) -> Iterator["Job"]:
+    """Hold a netlink socket for a command that changes nothing; only what is up needs root.
+
+    Raises:
+        ConfigError: a record of elsewhere, or damaged.
+    """
+    from wgpy.io.hostnet_linux import HostNet
+
+    file = UndoFile(name)
+    hidden = file.is_hidden()
+    if hidden:
+        terms.say(f"warning: {file.path} is root's to read: as if {name} were not up")
+    with HostNet() as net:
+        yield Job(name, file, net, terms, None if hidden else file.read())
 
 
 class Job:
     """One command on one interface: its record, the way to the kernel, the steps."""
 
-    def __init__(self, name: str, file: UndoFile, net: "HostNet", terms: Terms) -> None:
+    def __init__(
+        self, name: str, file: UndoFile, net: "HostNet", terms: Terms, record: Record | None
+    ) -> None:
         self.name = name
         self.file = file
         self.net = net
-        self.record = file.read() or Record("", namespace())
+        self.record = record or Record("", namespace())
         self._terms = terms
         if self.record.namespace != namespace():
             raise ConfigError(
@@ -164,8 +184,20 @@ class Job:
                 self._configure(name, change)
             case Undo(change):
                 self._take_back(change)
+            case SetSysctl():
+                self._set_sysctl(step)
             case _:
                 self.net.carry_out(step)
+
+    def _set_sysctl(self, step: SetSysctl) -> None:
+        """Change a kernel setting; in a container, where nobody can, the rest works mostly."""
+        try:
+            self.net.carry_out(step)
+        except ConfigError as error:
+            self._terms.say(
+                f"warning: {error}; replies may be dropped (rp_filter): start the container "
+                f"with --sysctl {step.name}={step.value}"
+            )
 
     def _configure(self, name: str, change: DeviceChange) -> None:
         try:
@@ -213,12 +245,13 @@ class Job:
         for file, other in self.file.others():
             if other.namespace != self.record.namespace:
                 continue
-            inherited = quick.hand_over(self.record.done, other.done)
+            inherited = handover.hand_over(self.record.done, other.done)
             if inherited != other.done:
                 file.write(replace(other, done=inherited))
-            others += inherited
+            if self._stands(other):
+                others += inherited
         for undo in quick.teardown(self.record.done):
-            if quick.still_needed(undo.change, others):
+            if handover.still_needed(undo.change, others):
                 continue
             try:
                 self._take_back(undo.change)
@@ -232,11 +265,26 @@ class Job:
             self.file.remove()
         return faults
 
+    def _stands(self, record: Record) -> bool:
+        """Return whether the interface is there: the number of a namespace comes back."""
+        names = [change.name for change in record.done if isinstance(change, CreateInterface)]
+        return any(self.net.index(name) == record.index for name in names)
+
     def _take_back(self, change: Recorded) -> None:
         if isinstance(change, CreateInterface):
             self._stop()
+        elif isinstance(change, SetSysctl):
+            self._restore_sysctl(change)
         else:
             self.net.take_back(change)
+
+    def _restore_sysctl(self, change: SetSysctl) -> None:
+        if change.old == change.value:
+            return  # it was so before
+        try:
+            self.net.take_back(change)
+        except ConfigError as error:
+            self._terms.say(f"warning: {error}")
 
     def _stop(self) -> None:
         """Delete the interface, on which the daemon ends, and see that its socket goes."""

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -566,3 +567,192 @@ def test_a_subnet_that_another_interface_has_is_warned_about(quick: Quick):
     done = quick.wgpy("up", quick.write("Address = 192.0.2.77/24"))
     assert "192.0.2.77/24 overlaps 192.0.2.1/24" in done.stderr
     quick.wgpy("down", quick.path)
+
+
+def kill_all(quick: Quick) -> None:
+    """End what runs in the namespace as a crash would."""
+    pids = quick.lab.run(None, "ip", "netns", "pids", quick.ns).stdout.split()
+    for pid in map(int, pids):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not quick.lab.run(None, "ip", "netns", "pids", quick.ns).stdout)
+
+
+def in_container(quick: Quick, verb: str) -> Done:
+    """Run a command where /proc/sys cannot be written."""
+    bind = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
+    script = f"{bind} && exec {sys.executable} -m wgpy {verb} {quick.path}"
+    words = ("unshare", "--mount", "sh", "-c", script)
+    return quick.lab.run(quick.ns, *words, check=False, env={"PYTHONPATH": str(ROOT)})
+
+
+@pytest.mark.needs("unshare")
+@pytest.mark.parametrize("value", [0, 1])
+def test_where_settings_cannot_be_changed_a_full_tunnel_comes_up(quick: Quick, value: int):
+    quick.write("", f"AllowedIPs = {FULL}")
+    quick.lab.sysctl(quick.ns, "net.ipv4.conf.all.src_valid_mark", value)
+    before = quick.settled()
+    up = in_container(quick, "up")
+    assert up.returncode == 0, up.stderr
+    assert ("--sysctl net.ipv4.conf.all.src_valid_mark=1" in up.stderr) == (value == 0)
+    assert "51820" in str(quick.snapshot()["rules"])
+    down = in_container(quick, "down")
+    assert (down.returncode, down.stderr) == (0, "")
+    assert quick.settled() == before
+
+
+def test_what_cannot_be_restored_does_not_fail_down(quick: Quick):
+    quick.write("", f"AllowedIPs = {FULL}")
+    quick.wgpy("up", quick.path)
+    down = in_container(quick, "down")
+    assert down.returncode == 0
+    assert down.stderr.startswith("wgpy: warning: net.ipv4.conf.all.src_valid_mark = 0: ")
+    assert not (RECORDS / f"{quick.name}.json").exists()
+
+
+def test_up_after_a_crash_runs_the_hooks_of_down_first(quick: Quick):
+    log = quick.folder / "hooks"
+    keys = ("PostUp", "PreDown", "PostDown")
+    quick.write(
+        "\n".join(f"{key} = echo {key} %i >>{log}; [ {key} != PreDown ]" for key in keys)
+    )
+    quick.wgpy("up", quick.path)
+    kill_all(quick)
+    again = quick.wgpy("up", quick.path)
+    assert log.read_text().split()[::2] == ["PostUp", "PreDown", "PostDown", "PostUp"]
+    assert again.stderr.startswith("wgpy: warning: the hook ended with 1: echo PreDown")
+    assert again.stderr.count("\n") == 1
+
+
+def test_show_tells_of_a_crash_and_of_what_is_down(quick: Quick):
+    quick.write()
+    quick.wgpy("up", quick.path)
+    quick.lab.ip(quick.ns, "link", "set", quick.name, "down")
+    assert quick.wgpy("show", quick.name).stdout.startswith(f"interface: {quick.name} (down)\n")
+    kill_all(quick)
+    line = (
+        f"wgpy: {quick.name}: its process is gone; wgpy up {quick.name} starts it again, "
+        f"wgpy down {quick.name} undoes what it left\n"
+    )
+    named = quick.wgpy("show", quick.name, check=False)
+    assert (named.returncode, named.stderr) == (1, line)
+    assert line in quick.wgpy("show").stderr
+
+
+@pytest.mark.needs("unshare")
+def test_name_servers_of_the_host_are_not_changed_unasked(lab: Lab, tmp_path: Path):
+    ns, name = lab.ns(), lab.ifname()
+    path = tmp_path / f"{name}.conf"
+    path.touch(mode=0o600)
+    # The hook would end an `up` that goes on before it comes to the name servers.
+    path.write_text(
+        f"[Interface]\nPrivateKey={keypair()[0]}\nDNS = 192.0.2.99\nPreUp = false\n"
+    )
+    tools = path_without(tmp_path, "resolvconf", "resolvectl")
+    env = {"PYTHONPATH": str(ROOT), "PATH": tools}
+
+    def up(*options: str) -> Done:
+        # Its first process is the shell, whose network is that of this test.
+        script = f'ip netns exec {ns} {sys.executable} -m wgpy up "$@"; exit $?'
+        words = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c")
+        return lab.run(None, *words, script, "sh", *options, path, check=False, env=env)
+
+    refused = up()
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert "name servers of the host" in line
+    assert "--yes" in line
+    assert up("--yes").stderr == "wgpy: the hook ended with 1: false\n"
+    assert "name servers of the host" in up("--dry-run").stderr
+    lab.etc(ns, "resolv.conf", "")
+    assert up().stderr == "wgpy: the hook ended with 1: false\n"
+
+
+def test_a_name_stands_for_the_file_it_came_up_from(quick: Quick):
+    quick.write()
+    quick.wgpy("up", quick.path)
+    quick.write("ListenPort = 7008")
+    assert "-> 7008" in quick.wgpy("reload", "--dry-run", quick.name).stdout
+    quick.wgpy("reload", quick.name)
+    assert quick.lab.wg("show", quick.name, "listen-port").strip() == "7008"
+    quick.wgpy("down", quick.name)
+    assert list(RECORDS.glob(f"{quick.name}*")) == []
+    for verb in ("reload", "down"):
+        gone = quick.wgpy(verb, quick.name, check=False)
+        assert gone.returncode == 1
+        assert f"{quick.name} is not up" in gone.stderr
+
+
+def test_a_dry_reload_lists_what_changes_in_wireguard(quick: Quick):
+    quick.write("PostUp = true", "AllowedIPs = 10.8.0.0/24")
+    quick.wgpy("up", quick.path)
+    port = quick.lab.wg("show", quick.name, "listen-port").strip()
+    quick.write(
+        "PostUp = true\nPostUp = echo %i\nListenPort = 7009", "AllowedIPs = 10.77.0.0/24"
+    )
+    done = quick.wgpy("reload", "--dry-run", quick.path)
+    lines = done.stdout.splitlines()
+    assert f"  listen port {port} -> 7009" in lines
+    assert f"  peer {quick.peer[:8]}: allowed ips +10.77.0.0/24 -10.8.0.0/24" in lines
+    warning = "wgpy: warning: reload runs no hooks; this one runs with the next up: "
+    assert done.stderr == f"{warning}echo {quick.name}\n"
+    assert quick.wgpy("reload", quick.path).stderr == done.stderr
+
+
+def test_an_mtu_below_that_of_ipv6_is_a_warning_and_can_be_raised(quick: Quick):
+    up = quick.wgpy("up", quick.write("MTU = 1200", "AllowedIPs = 10.8.0.0/16, fd00:8::/48"))
+    assert up.stderr.count("\n") == 1
+    assert "below the 1280 of IPv6" in up.stderr
+    quick.write("MTU = 1300", "AllowedIPs = 10.8.0.0/16, fd00:8::/48")
+    assert quick.wgpy("reload", quick.path).stderr == ""
+    assert any("fd00:8::/48" in route for route in quick.settled()["routes"])
+
+
+def test_a_route_that_another_interface_has_names_it(quick: Quick):
+    uplink = next(each["ifname"] for each in quick.json("link") if each["ifname"] != "lo")
+    quick.lab.ip(quick.ns, "route", "add", "10.8.0.0/16", "dev", uplink, "scope", "link")
+    failed = quick.wgpy("up", quick.write(), check=False)
+    assert failed.stderr == (
+        f"wgpy: route 10.8.0.0/16 dev {quick.name}: {uplink} has it already\n"
+    )
+
+
+AS_NOBODY = """
+import os, sys
+from wgpy import cli
+assert cli.main(sys.argv[1:]) == 0  # loads all that nobody may not read here
+os.setresuid(65534, 65534, 65534)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_dry_run_needs_no_root(quick: Quick):
+    quick.write("", f"AllowedIPs = {FULL}")
+    # The folders of the usual one are closed to others.
+    public = Path(f"/tmp/wgpyt-{os.getpid()}")
+    public.mkdir(mode=0o755)
+    try:
+        path = public / quick.path.name
+        path.write_text(quick.path.read_text())
+        os.chown(path, 65534, 65534)
+        path.chmod(0o600)
+        words = (sys.executable, "-c", AS_NOBODY, "up", "--dry-run", path)
+        done = quick.lab.run(quick.ns, *words, check=False, env={"PYTHONPATH": str(ROOT)})
+    finally:
+        shutil.rmtree(public)
+    assert done.returncode == 0, done.stderr
+    steps = done.stdout.splitlines()
+    half = len(steps) // 2
+    assert steps[:half] == steps[half:]
+    assert steps[0] == f"+ interface {quick.name}"
+    assert "root's to read" in done.stderr
+
+
+def test_a_record_of_what_is_gone_does_not_keep_settings(quick: Quick):
+    quick.write("", f"AllowedIPs = {FULL}")
+    before = quick.settled()
+    quick.wgpy("up", quick.path)
+    other = quick.lab.ifname()
+    record = (RECORDS / f"{quick.name}.json").read_text()
+    (RECORDS / f"{other}.json").write_text(record.replace(quick.name, other))
+    quick.wgpy("down", quick.path)
+    assert quick.settled() == before

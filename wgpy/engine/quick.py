@@ -8,7 +8,6 @@ skip the tunnel's table, and more specific routes of the main table keep their e
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final, TypeAlias
 
 from wgpy.engine.sync import allowed_after, sync
@@ -45,6 +44,8 @@ from wgpy.wire.text import covers, format_address, mask
 # Outer IPv6 and UDP header, WireGuard header and tag.
 TUNNEL_OVERHEAD: Final = 80
 USUAL_MTU: Final = 1500
+# RFC 8200, section 5: with less the kernel takes IPv6 from an interface.
+IPV6_MIN_MTU: Final = 1280
 _LINK_LOCAL: Final = Prefix(b"\xfe\x80" + bytes(14), 64)
 _V6_SIZE: Final = 16
 _OfInterface: TypeAlias = (
@@ -81,23 +82,6 @@ def teardown(done: Sequence[Recorded]) -> tuple[Undo, ...]:
     )
 
 
-def hand_over(done: Sequence[Recorded], other: Sequence[Recorded]) -> tuple[Recorded, ...]:
-    """Return `other`, the record of an interface that stays, with what it must restore later.
-
-    Where two interfaces set the same thing, the one that came later found the other's value as
-    the old one. If the earlier goes first, its own old value passes to the later.
-    """
-    return tuple(_inherit(change, done) for change in other)
-
-
-def still_needed(change: Recorded, others: Sequence[Recorded]) -> bool:
-    """Return whether undoing a change would pull it from under another interface."""
-    if isinstance(change, SetSysctl):
-        names = {other.name for other in others if isinstance(other, SetSysctl)}
-        return change.name in names
-    return False
-
-
 def cut_ssh(wanted: Wanted, present: HostState) -> bool:
     """Return whether the plan would send replies to the present ssh session into the tunnel.
 
@@ -122,7 +106,12 @@ def warnings(wanted: Wanted, present: HostState) -> Iterator[str]:
     if not present.nft and _default_families(wanted, prefixes):
         yield "nft does not work here: no protection from spoofed packets to the tunnel address"
     asked = [*(each.address for each in wanted.addresses), *(each[0] for each in prefixes)]
-    if not present.ipv6 and V6 in map(_family, asked):
+    if V6 not in map(_family, asked) or _carries_ipv6(wanted, present):
+        return
+    if present.ipv6:
+        mtu = f"the MTU {_mtu_after(wanted, present)} is below the {IPV6_MIN_MTU} of IPv6"
+        yield f"{mtu}: its addresses and routes are left out"
+    else:
         yield "this host has no IPv6: its addresses and routes are left out"
 
 
@@ -132,6 +121,17 @@ def tunnel_mtu(wanted: Wanted, present: HostState) -> int:
         return wanted.mtu
     path = min(present.path_mtus, default=present.default_mtu or USUAL_MTU)
     return path - TUNNEL_OVERHEAD
+
+
+def _mtu_after(wanted: Wanted, present: HostState) -> int:
+    """Return the MTU that the interface will have; one that stands keeps what nobody asks."""
+    if wanted.mtu is None and present.interface is not None:
+        return present.interface.mtu
+    return tunnel_mtu(wanted, present)
+
+
+def _carries_ipv6(wanted: Wanted, present: HostState) -> bool:
+    return present.ipv6 and _mtu_after(wanted, present) >= IPV6_MIN_MTU
 
 
 def nft_table(name: str) -> str:
@@ -145,18 +145,19 @@ def nft_table(name: str) -> str:
 def _target(wanted: Wanted, present: HostState) -> Iterator[Change]:
     """Yield all that is to be true in the end, whether or not it is true already."""
     name, create = wanted.name, present.interface is None
-    prefixes = _routed_prefixes(wanted, ipv6=present.ipv6)
+    ipv6 = _carries_ipv6(wanted, present)
+    prefixes = _routed_prefixes(wanted, ipv6=ipv6)
     families = _default_families(wanted, prefixes)
     mark = _mark(wanted, present) if families else wanted.device.fwmark
     if create:
         yield from _hooks(wanted.hooks.pre_up, name)
     yield CreateInterface(name)
     yield from _wireguard(wanted, present, mark)
-    for address in wanted.addresses:
-        if present.ipv6 or _family(address.address) == V4:
-            yield AddAddress(name, address)
-    if create or wanted.mtu is not None:
+    if create or wanted.mtu is not None:  # before addresses: IPv6 may need the greater one
         yield SetMtu(name, tunnel_mtu(wanted, present))
+    for address in wanted.addresses:
+        if ipv6 or _family(address.address) == V4:
+            yield AddAddress(name, address)
     yield SetUp(name)
     if wanted.dns_servers:
         yield _dns(wanted, present)
@@ -373,21 +374,6 @@ def _lengths_towards(step: Step, host: Prefix) -> Iterator[int]:
         block = mask(step.address.address, step.address.length)
         if covers(block, host):
             yield block.length
-
-
-def _inherit(change: Recorded, done: Sequence[Recorded]) -> Recorded:
-    for ours in done:
-        if isinstance(change, SetSysctl) and isinstance(ours, SetSysctl):
-            # Who found the value set already was not the first.
-            if change.name == ours.name and ours.old != ours.value:
-                return replace(change, old=ours.old)
-        elif (
-            isinstance(change, SetDns)
-            and isinstance(ours, SetDns)
-            and change.old == ours.file_text()
-        ):
-            return replace(change, old=ours.old)
-    return change
 
 
 def _family(address: bytes) -> int:

@@ -36,6 +36,15 @@ def resolv_conf() -> str | None:
         return None
 
 
+def is_of_the_host() -> bool:
+    """Return whether the file is also that of the first process, whose network is another."""
+    try:
+        same = os.path.samefile("/proc/self/ns/net", "/proc/1/ns/net")
+        return not same and os.path.samefile(RESOLV_CONF, f"/proc/1/root{RESOLV_CONF}")
+    except OSError:
+        return False
+
+
 def set_dns(change: SetDns) -> None:
     """Make the host ask the servers.
 

@@ -45,7 +45,7 @@ from wgpy.io.settings_linux import (
 )
 from wgpy.model import Endpoint, InterfaceAddress, Prefix
 from wgpy.wire.steps import describe
-from wgpy.wire.text import format_address, parse_address
+from wgpy.wire.text import format_address, format_prefix, parse_address
 
 _FAMILIES: Final = {V4: int(socket.AF_INET), V6: int(socket.AF_INET6)}
 _V4_SIZE: Final = 4
@@ -298,8 +298,20 @@ class HostNet:
             # A flush may have spared it; a route through another link is not it.
             state = self.interface(route.name)
             there = state is not None and (route.prefix, route.table) in state.routes
-            if getattr(fault, "code", 0) != errno.EEXIST or not there:
+            if getattr(fault, "code", 0) != errno.EEXIST:
                 raise
+            if not there:
+                what = f"route {format_prefix(route.prefix)} dev {route.name}"
+                raise ConfigError(f"{what}: {self._holder(route)} has it already") from None
+
+    def _holder(self, route: AddRoute) -> str:
+        """Return which interface has the route that stands in the way."""
+        family = _FAMILIES[V4 if len(route.prefix.address) == _V4_SIZE else V6]
+        for each in self._ip.route("dump", family=family, table=route.table):
+            if _destination(each) == route.prefix and (index := each.get("oif")):
+                [link] = self._ip.get_links(index)
+                return str(link.get("ifname"))
+        return "another route"
 
     def _route_words(self, route: AddRoute) -> dict[str, object]:
         v4 = len(route.prefix.address) == _V4_SIZE

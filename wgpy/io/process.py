@@ -194,6 +194,11 @@ def drop_privileges(keep: Iterable[str] = NEEDED_CAPABILITIES) -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def advice() -> str:
+    """Return what to add to a line that says permission denied: root cannot be told to sudo."""
+    return "" if os.geteuid() == 0 else "; use sudo"
+
+
 def missing_privileges(tun: str = TUN_DEVICE) -> str | None:
     """Return one line on what this process lacks to create an interface, and how to get it.
 
@@ -201,8 +206,9 @@ def missing_privileges(tun: str = TUN_DEVICE) -> str | None:
     """
     lacks = []
     if "CAP_NET_ADMIN" not in capabilities():
+        sudo = "" if os.geteuid() == 0 else "use sudo; "
         lacks.append(
-            "no CAP_NET_ADMIN: use sudo; for docker and podman run --cap-add NET_ADMIN "
+            f"no CAP_NET_ADMIN: {sudo}for docker and podman run --cap-add NET_ADMIN "
             f"--device {TUN_DEVICE}; in a systemd unit AmbientCapabilities=CAP_NET_ADMIN"
         )
     try:

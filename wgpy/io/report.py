@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final, TextIO
 
-from wgpy.errors import ConfigError
+from wgpy.errors import UsageError
 from wgpy.events import Event
 from wgpy.io import clock
 from wgpy.io.lines import Line, cannot_send, line_of
@@ -53,13 +53,13 @@ def configure(
     `level` is the value of LOG_LEVEL, None or empty for `info`; `form` one of FORMATS.
 
     Raises:
-        ConfigError: no such level or form.
+        UsageError: no such level or form.
     """
     name = (level or DEFAULT_LEVEL).lower()
     if name not in LEVELS:
-        raise ConfigError(f"LOG_LEVEL={level}: it is one of {', '.join(LEVELS)}")
+        raise UsageError(f"LOG_LEVEL={level}: it is one of {', '.join(LEVELS)}")
     if form not in FORMATS:
-        raise ConfigError(f"log format {form!r}: it is one of {', '.join(FORMATS)}")
+        raise UsageError(f"log format {form!r}: it is one of {', '.join(FORMATS)}")
     handler = _Handler(sys.stderr if stream is None else stream)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     _LOGGER.handlers[:] = [handler]

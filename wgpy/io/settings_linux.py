@@ -10,6 +10,7 @@ from wgpy.hostmodel import V4, V6
 
 _NFT_FAMILIES: Final = {V4: "ip", V6: "ip6"}
 _TIMEOUT: Final = 30.0
+_IFF_UP: Final = 1
 _SSH_VARIABLE: Final = "SSH_CONNECTION"
 
 
@@ -79,7 +80,8 @@ def firewalls(table: str) -> set[int] | None:
     try:
         lines = run(["nft", "list", "tables"]).splitlines()
     except ConfigError:
-        return None
+        # Whoever may not ask makes a dry run; there nft is taken to work.
+        return None if os.geteuid() == 0 else set()
     return {
         family for family, kind in _NFT_FAMILIES.items() if f"table {kind} {table}" in lines
     }
@@ -95,16 +97,27 @@ def sysctl(name: str) -> str | None:
 
 
 def write_sysctl(name: str, value: str) -> None:
-    """Set a kernel setting, named with dots.
+    """Set a kernel setting, named with dots, unless it is so: /proc/sys may be read-only.
 
     Raises:
         ConfigError: the kernel refused.
     """
+    if sysctl(name) == value:
+        return
     try:
         with open(_sysctl_path(name), "w", encoding="ascii") as file:
             file.write(value)
     except OSError as error:
         raise ConfigError(f"{name} = {value}: {error.strerror}") from None
+
+
+def is_down(interface: str) -> bool:
+    """Return whether an interface of this network namespace is there, but not up."""
+    try:
+        with open(f"/sys/class/net/{interface}/flags", encoding="ascii") as file:
+            return not int(file.read(), 16) & _IFF_UP
+    except OSError:
+        return False
 
 
 def _sysctl_path(name: str) -> str:

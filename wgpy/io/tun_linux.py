@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from wgpy.errors import ConfigError, Rejected
+from wgpy.errors import ConfigError, Rejected, UsageError
 from wgpy.io import clock, netlink
 from wgpy.model import TunBurst
 from wgpy.wire import vnet
@@ -291,12 +291,12 @@ def check_name(name: str) -> None:
     """Refuse what the kernel takes for no interface name.
 
     Raises:
-        ConfigError: empty, over 15 bytes, `.`, `..`, or with a slash, colon or blank.
+        UsageError: empty, over 15 bytes, `.`, `..`, or with a slash, colon or blank.
     """
     if not name or len(name.encode()) > NAME_SIZE:
-        raise ConfigError(f"interface name {name!r} must have 1 to {NAME_SIZE} bytes")
+        raise UsageError(f"interface name {name!r} must have 1 to {NAME_SIZE} bytes")
     if name in (".", "..") or any(c in "/:\0" or c.isspace() for c in name):
-        raise ConfigError(f"interface name {name!r} may hold no slash, colon or blank")
+        raise UsageError(f"interface name {name!r} may hold no slash, colon or blank")
 
 
 def _open_patiently(name: str, *, header: bool) -> int:

@@ -11,6 +11,7 @@ import stat
 from typing import Final
 
 from wgpy.errors import ConfigError, UsageError
+from wgpy.io.process import advice
 
 DIRECTORY: Final = "/var/run/wireguard"
 ANSWER_TIMEOUT: Final = 30.0
@@ -57,7 +58,7 @@ def request(
             device.sendall(operation)
             return _read_answer(ifname, device)
     except PermissionError:
-        raise ConfigError(f"{path}: permission denied; use sudo") from None
+        raise ConfigError(f"{path}: permission denied{advice()}") from None
     except (FileNotFoundError, ConnectionRefusedError):
         raise ConfigError(f"no interface {ifname} of a userspace WireGuard is up") from None
     except TimeoutError:
@@ -77,7 +78,7 @@ def interfaces(directory: str = DIRECTORY) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError:
-        raise ConfigError(f"{directory}: permission denied; use sudo") from None
+        raise ConfigError(f"{directory}: permission denied{advice()}") from None
     return sorted(
         name.removesuffix(_SUFFIX)
         for name in names
@@ -115,7 +116,7 @@ def connect(path: str) -> socket.socket | None:
         return device
     except PermissionError:
         device.close()
-        raise ConfigError(f"{path}: permission denied; use sudo") from None
+        raise ConfigError(f"{path}: permission denied{advice()}") from None
     except OSError:
         pass  # refused, gone meanwhile, or a link to nowhere
     device.close()

@@ -19,6 +19,7 @@ from typing import Final, TypeAlias, assert_never
 from wgpy.errors import ConfigError
 from wgpy.io import clock
 from wgpy.io.inotify import FileWatch
+from wgpy.io.process import advice
 from wgpy.io.uapi_client import DIRECTORY, connect, socket_path
 from wgpy.model import DeviceChange, DeviceStatus
 from wgpy.wire.uapi import (
@@ -105,7 +106,7 @@ def bind(
             if not _ends_before(path, deadline):
                 raise ConfigError(f"interface {ifname} is already in use: {path} answers")
     except PermissionError:
-        raise ConfigError(f"{path}: permission denied; use sudo") from None
+        raise ConfigError(f"{path}: permission denied{advice()}") from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from wgpy.errors import ConfigError
-from wgpy.io.process import write_private
+from wgpy.io.process import advice, write_private
 from wgpy.wire.steps import Record, format_record, parse_record
 
 DIRECTORY: Final = "/run/wgpy"
@@ -36,11 +36,16 @@ class UndoFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigError(f"{self.path}: {error.strerror}") from None
+            raise ConfigError(f"{self.path}: {error.strerror}{advice()}") from None
         try:
             return parse_record(raw)
         except ConfigError as error:
             raise ConfigError(f"{self.path}: {error}; remove it to start afresh") from None
+
+    def is_hidden(self) -> bool:
+        """Return whether this user may not know if there is a record."""
+        folder = os.path.dirname(self.path)
+        return os.path.exists(folder) and not os.access(folder, os.X_OK)
 
     def write(self, record: Record) -> None:
         """Replace the record.
@@ -67,6 +72,16 @@ class UndoFile:
                         yield other, record
 
 
+def recorded(directory: str = DIRECTORY) -> list[str]:
+    """Return the names of the interfaces on record, sorted; none if they may not be known."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    found = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+    return sorted(name for name in found if not name.startswith("."))
+
+
 @contextmanager
 def locked(name: str, directory: str = DIRECTORY) -> Iterator[UndoFile]:
     """Hold the record of an interface for one command.
@@ -81,7 +96,7 @@ def locked(name: str, directory: str = DIRECTORY) -> Iterator[UndoFile]:
     except BlockingIOError:
         raise ConfigError(f"another wgpy command is changing {name}") from None
     except OSError as error:
-        raise ConfigError(f"{directory}: {error.strerror}; use sudo") from None
+        raise ConfigError(f"{directory}: {error.strerror}{advice()}") from None
     try:
         yield UndoFile(name, directory)
     finally:

@@ -10,6 +10,7 @@ The record, /run/wgpy/IF.json: one object of
     done        list of [name of the change, its fields by name]
     pre_down    commands to run if the file is gone by then
     post_down   the same
+    up_hooks    commands that `up` has run; may be missing
 """
 
 import json
@@ -55,6 +56,7 @@ class Record:
     done: tuple[Recorded, ...] = ()
     pre_down: tuple[str, ...] = ()
     post_down: tuple[str, ...] = ()
+    up_hooks: tuple[str, ...] = ()
 
 
 def describe(step: Step) -> str:
@@ -140,6 +142,7 @@ def format_record(record: Record) -> bytes:
         "done": [[type(change).__name__, _plain_fields(change)] for change in record.done],
         "pre_down": list(record.pre_down),
         "post_down": list(record.post_down),
+        "up_hooks": list(record.up_hooks),
     }
     return json.dumps(value, indent=1).encode() + b"\n"
 
@@ -162,6 +165,7 @@ def parse_record(raw: bytes) -> Record:
             done=tuple(map(_change, _list(value["done"]))),
             pre_down=_texts(value["pre_down"]),
             post_down=_texts(value["post_down"]),
+            up_hooks=_texts(value.get("up_hooks", [])),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"the record of changes is damaged: {error!r}") from None

@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 
 from wgpy.engine.quick import (
     cut_ssh,
-    hand_over,
     nft_table,
     plan,
-    still_needed,
     teardown,
     warnings,
 )
@@ -21,7 +19,6 @@ from wgpy.hostmodel import (
     AddRule,
     Change,
     CreateInterface,
-    DnsBackend,
     Hooks,
     HostState,
     InterfaceState,
@@ -458,26 +455,37 @@ def test_a_tunnel_that_stands_cuts_nothing_more():
     assert not cut_ssh(full, carry_out(plan(full, via(0)), via(0)))
 
 
-# --- several interfaces ---
-
-
-def test_the_last_of_two_restores_what_the_first_found():
-    first = SetSysctl("x", "1", "0")
-    second = SetSysctl("x", "1", "1")
-    assert hand_over([first], [second]) == (first,)
-    assert hand_over([second], [first]) == (first,)
-    assert hand_over([first], [SetSysctl("y", "1", "1")]) == (SetSysctl("y", "1", "1"),)
-    assert still_needed(first, [second])
-    assert not still_needed(first, [])
-    assert not still_needed(CreateInterface("wg0"), [second])
-
-
-def test_a_replaced_resolv_conf_passes_on_what_it_replaced():
-    first = SetDns("wg0", ("192.0.2.1",), (), DnsBackend.FILE, "old\n")
-    second = SetDns("wg1", ("192.0.2.2",), (), DnsBackend.FILE, first.file_text())
-    assert hand_over([first], [second]) == (replace(second, old="old\n"),)
-    assert hand_over([second], [first]) == (first,)
-
-
 def test_names_that_nft_does_not_take_are_spelled_out():
     assert nft_table("a=b+c") == "wgpy_a_3db_2bc"
+
+
+def test_an_mtu_too_small_for_ipv6_leaves_it_out_and_says_so():
+    small = Wanted(
+        "wg0",
+        DeviceChange(peers=(peer(0, "10.0.0.0/8", "fd00::/8"),)),
+        addresses=(address("10.0.0.1/24"), address("fd01::1/64")),
+        mtu=1279,
+    )
+    kinds = [describe(step) for step in plan(small, EMPTY)]
+    assert not any("fd0" in line for line in kinds)
+    assert list(warnings(small, EMPTY)) == [
+        "the MTU 1279 is below the 1280 of IPv6: its addresses and routes are left out"
+    ]
+    enough = replace(small, mtu=1280)
+    assert sum("fd0" in describe(step) for step in plan(enough, EMPTY)) == 2
+    assert list(warnings(enough, EMPTY)) == []
+
+
+def test_an_interface_that_stands_keeps_its_mtu_and_with_it_ipv6():
+    want = Wanted("wg0", DeviceChange(), addresses=(address("fd01::1/64"),))
+    low = HostState(rules=BASE_RULES, interface=InterfaceState(None, up=True, mtu=1200))
+    assert AddAddress("wg0", address("fd01::1/64")) not in plan(want, low)
+    wide = replace(low, interface=InterfaceState(None, up=True, mtu=1420))
+    assert AddAddress("wg0", address("fd01::1/64")) in plan(want, wide)
+
+
+def test_a_raised_mtu_comes_before_the_addresses_that_need_it():
+    want = Wanted("wg0", DeviceChange(), addresses=(address("fd01::1/64"),), mtu=1280)
+    low = HostState(rules=BASE_RULES, interface=InterfaceState(None, up=True, mtu=1200))
+    kinds = [type(step) for step in plan(want, low)]
+    assert kinds.index(SetMtu) < kinds.index(AddAddress)
