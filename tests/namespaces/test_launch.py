@@ -38,9 +38,9 @@ os.execve(sys.executable, [sys.executable, "-m", "wgpy", "-f", name], environ)
 """
 
 
-def fails(done: Done) -> str:
-    """Check that a start failed with one line, and return it."""
-    assert done.returncode == 1
+def fails(done: Done, code: int = 1) -> str:
+    """Check that a start failed with one line and a code, and return the line."""
+    assert done.returncode == code
     assert done.stdout == ""
     assert done.stderr.startswith("wgpy: ")
     assert done.stderr.count("\n") == 1, done.stderr
@@ -100,19 +100,19 @@ def test_in_the_background_it_logs_where_its_starter_did_if_asked_to(lab):
 
 
 @pytest.mark.parametrize(
-    ("env", "words"),
+    ("env", "words", "code"),
     [
-        ({"WG_TUN_FD": "nine"}, "WG_TUN_FD=nine"),
-        ({"WG_TUN_FD": "0"}, "fd 0 is no TUN interface"),
-        ({"WG_UAPI_FD": "0"}, "WG_UAPI_FD=0 is no listening unix socket"),
-        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud"),
-        ({"WGPY_MTU": "1"}, "MTU 1 cannot be set"),
+        ({"WG_TUN_FD": "nine"}, "WG_TUN_FD=nine", 2),
+        ({"WG_TUN_FD": "0"}, "fd 0 is no TUN interface", 1),
+        ({"WG_UAPI_FD": "0"}, "WG_UAPI_FD=0 is no listening unix socket", 1),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud", 2),
+        ({"WGPY_MTU": "1"}, "MTU 1 cannot be set", 1),
     ],
 )
 @pytest.mark.parametrize("flags", [(), ("-f",)])
-def test_an_environment_that_makes_no_sense_is_refused(lab, env, words, flags):
+def test_an_environment_that_makes_no_sense_is_refused(lab, env, words, code, flags):
     ns, name = lab.ns(), lab.ifname()
-    assert words in fails(lab.run(ns, *PYTHON, *flags, name, check=False, env=env))
+    assert words in fails(lab.run(ns, *PYTHON, *flags, name, check=False, env=env), code)
     wait_gone(lab, ns, name)
 
 
@@ -210,7 +210,7 @@ def test_a_name_in_use_by_another_kind_of_interface_is_refused(lab):
 
 @pytest.mark.parametrize("name", ["a/b", "sixteen-letters.", "with space", ".."])
 def test_a_name_that_is_none_is_refused(lab, name):
-    fails(lab.run(lab.ns(), *PYTHON, name, check=False))
+    fails(lab.run(lab.ns(), *PYTHON, name, check=False), 2)
 
 
 def test_the_kernel_may_number_the_interface(lab: Lab):
