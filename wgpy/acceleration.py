@@ -7,6 +7,8 @@ process that compiles them. Whatever is missing or fails, the node goes on witho
 
 import asyncio
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from wgpy.engine.device import Device
@@ -39,6 +41,7 @@ class Acceleration:
         self._note = note
         self._offloads = NO_OFFLOADS
         self._begin: asyncio.Handle | None = None
+        self._loading: asyncio.Future[ModuleType] | None = None
         self._compiling: Compiling | None = None
 
     def start(self) -> None:
@@ -49,12 +52,22 @@ class Acceleration:
         """Stop what is under way."""
         if self._begin is not None:
             self._begin.cancel()
+        if self._loading is not None:
+            self._loading.cancel()
         compiling, self._compiling = self._compiling, None
         if compiling is not None:
             asyncio.get_running_loop().remove_reader(compiling.fileno())
             compiling.close()
 
     def _load(self) -> None:
+        # numpy takes a tenth of a second to load; packets do not wait for it.
+        loop = asyncio.get_running_loop()
+        self._loading = loop.run_in_executor(None, import_module, "wgpy.kernels.bursts")
+        self._loading.add_done_callback(self._loaded)
+
+    def _loaded(self, loading: "asyncio.Future[ModuleType]") -> None:
+        if loading.cancelled():
+            return
         from wgpy.kernels import compiler
 
         self._offloads = self._tun.offload(

@@ -120,7 +120,7 @@ class Node:
         Raises:
             ConfigError: what is missing or in the way, in one line.
         """
-        tun = self._given_tun or TunLinux.create(self._asked_name, self._mtu)
+        tun = self._given_tun or TunLinux.create(self._asked_name, self._mtu, header=True)
         try:
             self._running = Serving(self._device, tun, self._deliver, self._end)
         except BaseException:
