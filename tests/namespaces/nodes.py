@@ -186,6 +186,12 @@ def outside(node: Node) -> str:
     return node.child.argv[node.child.argv.index("exec") + 1]
 
 
+def cables(lab: Lab, ns: str) -> list[str]:
+    """Return the names of the cables' ends in a namespace."""
+    lines = lab.ip(ns, "-o", "link", "show", "type", "veth").splitlines()
+    return [line.split()[1].partition("@")[0].rstrip(":") for line in lines]
+
+
 def status(pid: int, field: str) -> str:
     """Return a line of /proc/PID/status."""
     text = Path(f"/proc/{pid}/status").read_text()

@@ -15,6 +15,7 @@ from tests.namespaces.nodes import (
     TWO_V6,
     Node,
     cabled,
+    cables,
     introduce,
     outside,
     start,
@@ -243,9 +244,3 @@ def test_a_host_without_ipv6_has_ipv4(lab):
     one.set("peer", two.public, "endpoint", f"[fd00::2]:{TWO_PORT}")
     assert one.ping(TWO_V4) == 0
     assert two.ping(ONE_V4) == 1
-
-
-def cables(lab: Lab, ns: str) -> list[str]:
-    """Return the names of the cables' ends in a namespace."""
-    lines = lab.ip(ns, "-o", "link", "show", "type", "veth").splitlines()
-    return [line.split()[1].partition("@")[0].rstrip(":") for line in lines]

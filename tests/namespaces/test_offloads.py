@@ -1,0 +1,92 @@
+"""Traffic with each part of the fast data path off alone, with all off, and with all on."""
+
+import json
+import sys
+
+import pytest
+
+from tests.lab import Lab, wait_until
+from tests.namespaces.nodes import (
+    MARKS,
+    ONE_V6,
+    TWO_V4,
+    Node,
+    cabled,
+    cables,
+    introduce,
+    outside,
+    start,
+    up,
+)
+
+pytestmark = [*MARKS, pytest.mark.needs("iperf3")]
+
+
+def data_path(node: Node) -> str:
+    """Return what carries the packets of a node."""
+    words = (sys.executable, "-m", "wgpy", "show", node.name, "--json")
+    return str(json.loads(node.lab.run(None, *words).stdout)[node.name]["data_path"])
+
+
+def pair(lab: Lab, *off: str) -> tuple[Node, Node]:
+    """Return two nodes in one namespace outside, each with something switched off, both up."""
+    namespace = lab.ns()
+    one, two = (
+        start(lab, namespace, port=port, env={"WGPY_OFF": words})
+        for port, words in zip((10000, 20000), off, strict=True)
+    )
+    introduce(one, two, "127.0.0.1", "127.0.0.1")
+    for node in (one, two):
+        node.move(lab.ns())
+    up(one, two)
+    return one, two
+
+
+def exchange(one: Node, two: Node) -> None:
+    """Fill the tunnel with TCP and UDP, large and small, and ping at the end."""
+    lab = one.lab
+    one.lab.wait_ping(one.ns, TWO_V4)
+    for client, server, ip in ((one, two, TWO_V4), (two, one, ONE_V6)):
+        assert lab.iperf(client.ns, server.ns, ip, 1).bits_per_second > 20e6
+    for length in ("64", "1200"):
+        options = ("-l", length)
+        assert lab.iperf(one.ns, two.ns, TWO_V4, 1, udp="5M", options=options).lost_percent < 5
+    assert one.ping(TWO_V4, 10) == 10
+    assert "Traceback" not in one.child.log() + two.child.log()
+
+
+@pytest.mark.parametrize(
+    ("off", "said"),
+    [
+        ("", "jit, TSO and USO, UDP GSO, UDP GRO"),
+        ("jit", "portable, TSO and USO, UDP GSO, UDP GRO"),
+        ("uso", "jit, TSO, UDP GSO, UDP GRO"),
+        ("gso", "jit, TSO and USO, UDP GRO"),
+        ("gro", "jit, TSO and USO, UDP GSO"),
+        ("tun", "packet by packet, UDP GSO, UDP GRO"),
+        ("all", "packet by packet"),
+    ],
+)
+def test_traffic_passes_with_each_part_off(lab, off, said):
+    one, two = pair(lab, off, off)
+    wait_until(lambda: data_path(one) == said, 30, f"{said} in use")
+    wait_until(lambda: data_path(two) == said, 30, f"{said} in use")
+    exchange(one, two)
+
+
+@pytest.mark.parametrize(("left", "right"), [("", "all"), ("all", "jit")])
+def test_nodes_that_work_in_different_ways_understand_each_other(lab, left, right):
+    exchange(*pair(lab, left, right))
+
+
+@pytest.mark.parametrize("host", ["10.0.0.2", "[fd00:aa::2]"])
+def test_a_path_smaller_than_the_tunnel_is_no_black_hole(lab, host):
+    """A burst whose datagrams need fragments is refused by the kernel: they go singly."""
+    one, two = cabled(lab)
+    for node in (one, two):
+        (cable,) = cables(lab, outside(node))
+        lab.ip(outside(node), "link", "set", cable, "mtu", 1300)
+    one.set("peer", two.public, "endpoint", f"{host}:20000")
+    one.lab.wait_ping(one.ns, TWO_V4)
+    assert lab.iperf(one.ns, two.ns, TWO_V4, 2).bits_per_second > 10e6
+    assert lab.iperf(two.ns, one.ns, ONE_V6, 2).bits_per_second > 10e6
