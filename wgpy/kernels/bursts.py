@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from wgpy.kernels.coalesce import coalesce
+from wgpy.kernels.compiled import CompiledCoalescer, CompiledSegmenter
 from wgpy.kernels.inorder import Coalescer
 from wgpy.kernels.lanes import COUNTER_SIZE, PAYS_FROM, Lanes, Memory
 from wgpy.kernels.segment import Segmenter, complete_checksum, measure_untrusted
@@ -114,8 +115,11 @@ class BurstKernels:
         self.name = "portable" if lanes is None else "jit"
         self._udp = udp
         self._lanes = lanes
-        self._segmenter = Segmenter()
-        self._coalescer = Coalescer(udp=udp)
+        if lanes is None:
+            self._segmenter, self._coalescer = Segmenter(), Coalescer(udp=udp)
+        else:
+            self._segmenter = CompiledSegmenter(lanes)
+            self._coalescer = CompiledCoalescer(lanes, udp=udp)
 
     def cipher(self, key: bytes) -> Cipher:
         """Return a key ready for use."""
