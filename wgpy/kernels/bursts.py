@@ -93,7 +93,9 @@ class Cipher:
                 source.rows(DATA_HEADER_SIZE, segment_size, equal, stride + _TAG),
                 Memory(buffer).rows(0, stride, equal, stride),
             )
-            sizes = [stride if good else -1 for good in flags]
+            sizes = [stride] * equal
+            if 0 in flags:
+                sizes = [stride if good else -1 for good in flags]
         source_view, target = memoryview(payload), memoryview(buffer)
         for number in range(len(sizes), count):
             at = number * segment_size
@@ -148,8 +150,8 @@ class BurstKernels:
         if segment_size <= DATA_OVERHEAD or last_size < DATA_OVERHEAD:
             return None
         kind, receiver, _ = _HEAD.unpack_from(payload)
-        heads = np.ndarray((count,), "<u8", payload, 0, (segment_size,))
-        if kind != TYPE_DATA or not bool((heads == heads[0]).all()):
+        heads = np.ndarray((count,), "<u8", payload, 0, (segment_size,)).tobytes()
+        if kind != TYPE_DATA or heads != heads[:_COUNTER_AT] * count:
             return None
         counters: list[int] = np.ndarray((count,), "<u8", payload, 8, (segment_size,)).tolist()
         return Heads(receiver, counters)

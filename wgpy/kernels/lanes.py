@@ -49,7 +49,7 @@ class Memory:
     __slots__ = ("_start", "_view", "size", "writable")
 
     def __init__(self, buffer: Buffer | np.ndarray) -> None:
-        self._view = memoryview(buffer)
+        self._view = buffer.data if isinstance(buffer, np.ndarray) else memoryview(buffer)
         self._start = address_of(self._view)
         self.size = self._view.nbytes
         self.writable = not self._view.readonly

@@ -269,6 +269,22 @@ def test_packets_of_any_kind_are_judged_the_same(lanes, packets):
 )
 def test_anything_else_is_left_to_the_general_way(lanes, packets):
     assert same_both_ways(lanes, packets) is None
+    assert same_both_ways(lanes, packets, padding=8) is None
+
+
+@pytest.mark.parametrize("kind", [super_tcp, super_udp])
+def test_a_last_packet_that_is_cut_off_is_noticed(lanes, kind):
+    """What it lacks is there, but not its own."""
+    packets = split(kind(4, bytes(range(100)), 20))
+    size = len(packets[0])
+    joined = b"".join(packets)
+    for less in (1, 20, 21, size):
+        place = (0, size, 5, size, size - less)
+        assert COALESCER.coalesce_matrix(bytearray(joined), *place) is None
+        for content in (joined, joined[: len(joined) - less]):
+            view = at_the_end_of_a_page(content)
+            assert CompiledCoalescer(lanes, udp=True).coalesce_matrix(view, *place) is None
+            assert view == content
 
 
 def test_a_length_that_is_not_that_of_a_datagram_is_noticed(lanes):
