@@ -157,7 +157,11 @@ class BurstKernels:
         return Heads(receiver, counters)
 
     def merge(self, opened: Opened) -> TunBurst | None:
-        """Return all plaintexts as one super packet; None if they are not one flow in order."""
+        """Return all plaintexts as one super packet; None if they are not one flow in order.
+
+        With one, the plaintexts but the first are not to be read any more: compiled code moves
+        them together in their buffer.
+        """
         buffer, stride, sizes = opened
         return self._coalescer.coalesce_matrix(
             buffer, 0, stride, len(sizes), sizes[0], sizes[-1]

@@ -51,7 +51,8 @@ class CompiledSegmenter(Segmenter):
         each, last = size - headers, last_size - headers
         room = stride - headroom
         if (
-            headroom < 0
+            count < 1
+            or headroom < 0
             or not 0 <= last <= each
             or size > room
             or count * stride > len(buffer)
@@ -110,7 +111,7 @@ class CompiledCoalescer(Coalescer):
         if head is None or head.psh or count < 2 or last_size <= head.headers_size:
             return None
         raw, gso_type, start, headers, *_ = head
-        masks, masks_at = _masks(gso_type, start, headers)
+        _kept, masks_at = _masks(gso_type, start, headers)
         found = self._join(
             _JOIN.pack(
                 address_of(view) + offset,
@@ -125,7 +126,6 @@ class CompiledCoalescer(Coalescer):
                 masks_at,
             )
         )
-        del masks
         if not found:
             return None
         begin = offset + headers

@@ -116,6 +116,7 @@ def test_every_checksum_comes_out_right(lanes, v):
     ("change", "headroom", "stride"),
     [
         ({"packets": 4}, 0, 140),
+        ({"packets": 0, "size": 340, "last_size": 340}, 0, 340),
         ({"packets": 2}, 0, 140),
         ({"size": 141}, 0, 141),
         ({"last_size": 139}, 0, 140),
