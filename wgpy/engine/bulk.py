@@ -47,7 +47,10 @@ class Kernels(Protocol):
         """Return the heads of a burst; None unless all are data for one receiver."""
 
     def merge(self, opened: Opened) -> TunBurst | None:
-        """Return all plaintexts as one super packet; None if they are not one flow in order."""
+        """Return all plaintexts as one super packet; None if they are not one flow in order.
+
+        With one, the plaintexts but the first are used up.
+        """
 
     def coalesce(self, packets: Sequence[Buffer]) -> list[TunBurst]:
         """Return packets for the host as fewer, larger ones."""

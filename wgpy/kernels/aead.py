@@ -29,13 +29,11 @@ from wgpy.kernels.group import ARGUMENTS, GroupBuilder
 _KEY_SIZE: Final = 32
 
 
-def module(widths: Sequence[int], triple: str) -> str:
-    """Return a module with `seal` and `open` for groups of these sizes (4, 8, 16), falling.
+def add_to(made: ir.Module, widths: Sequence[int]) -> None:
+    """Add `seal` and `open` for groups of these sizes (4, 8, 16), falling.
 
     Packets go to the widest group; those left over to a narrower one if all fit in it.
     """
-    made = ir.Module("aead")
-    made.triple = triple
     copy = _copy_function(made)
     blocks = {lanes: chacha20.block_function(made, lanes) for lanes in widths}
     for name, last in (("seal", I64), ("open", POINTER)):
@@ -49,7 +47,6 @@ def module(widths: Sequence[int], triple: str) -> str:
             ).build()
         entry = ir.Function(made, ir.FunctionType(ir.VoidType(), [POINTER]), name)
         _share_out(Body(entry), kind.args, groups)
-    return str(made)
 
 
 def _share_out(body: Body, kinds: Sequence[ir.Type], groups: Mapping[int, ir.Function]) -> None:

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from wgpy.kernels.coalesce import coalesce
+from wgpy.kernels.compiled import CompiledCoalescer, CompiledSegmenter
 from wgpy.kernels.inorder import Coalescer
 from wgpy.kernels.lanes import COUNTER_SIZE, PAYS_FROM, Lanes, Memory
 from wgpy.kernels.segment import Segmenter, complete_checksum, measure_untrusted
@@ -92,7 +93,9 @@ class Cipher:
                 source.rows(DATA_HEADER_SIZE, segment_size, equal, stride + _TAG),
                 Memory(buffer).rows(0, stride, equal, stride),
             )
-            sizes = [stride if good else -1 for good in flags]
+            sizes = [stride] * equal
+            if 0 in flags:
+                sizes = [stride if good else -1 for good in flags]
         source_view, target = memoryview(payload), memoryview(buffer)
         for number in range(len(sizes), count):
             at = number * segment_size
@@ -114,8 +117,11 @@ class BurstKernels:
         self.name = "portable" if lanes is None else "jit"
         self._udp = udp
         self._lanes = lanes
-        self._segmenter = Segmenter()
-        self._coalescer = Coalescer(udp=udp)
+        if lanes is None:
+            self._segmenter, self._coalescer = Segmenter(), Coalescer(udp=udp)
+        else:
+            self._segmenter = CompiledSegmenter(lanes)
+            self._coalescer = CompiledCoalescer(lanes, udp=udp)
 
     def cipher(self, key: bytes) -> Cipher:
         """Return a key ready for use."""
@@ -144,14 +150,18 @@ class BurstKernels:
         if segment_size <= DATA_OVERHEAD or last_size < DATA_OVERHEAD:
             return None
         kind, receiver, _ = _HEAD.unpack_from(payload)
-        heads = np.ndarray((count,), "<u8", payload, 0, (segment_size,))
-        if kind != TYPE_DATA or not bool((heads == heads[0]).all()):
+        heads = np.ndarray((count,), "<u8", payload, 0, (segment_size,)).tobytes()
+        if kind != TYPE_DATA or heads != heads[:_COUNTER_AT] * count:
             return None
         counters: list[int] = np.ndarray((count,), "<u8", payload, 8, (segment_size,)).tolist()
         return Heads(receiver, counters)
 
     def merge(self, opened: Opened) -> TunBurst | None:
-        """Return all plaintexts as one super packet; None if they are not one flow in order."""
+        """Return all plaintexts as one super packet; None if they are not one flow in order.
+
+        With one, the plaintexts but the first are not to be read any more: compiled code moves
+        them together in their buffer.
+        """
         buffer, stride, sizes = opened
         return self._coalescer.coalesce_matrix(
             buffer, 0, stride, len(sizes), sizes[0], sizes[-1]

@@ -31,7 +31,19 @@ from wgpy.kernels.image import BadImage
 from wgpy.kernels.lanes import Lanes
 
 # What an image is made by; it does not outlive a change to any of it.
-SOURCES: Final = ("aead", "chacha20", "compiler", "emit", "group", "image", "poly1305")
+SOURCES: Final = (
+    "aead",
+    "chacha20",
+    "compiler",
+    "emit",
+    "group",
+    "image",
+    "joining",
+    "poly1305",
+    "program",
+    "splitting",
+    "totals",
+)
 _MACHINES: Final = ("x86_64", "aarch64")
 # What of /proc/cpuinfo names a kind of processor, on any machine.
 _PROCESSOR: Final = (
@@ -113,7 +125,7 @@ def cached_name() -> str:
     digest = sha256("\n".join([*versions, *_processor(Path("/proc/cpuinfo"))]).encode())
     for name in SOURCES:
         digest.update(get_data("wgpy.kernels", f"{name}.py") or b"")
-    return f"aead-{digest.hexdigest()[:32]}.image"
+    return f"kernels-{digest.hexdigest()[:32]}.image"
 
 
 def _processor(cpuinfo: Path) -> Iterable[str]:
@@ -181,7 +193,7 @@ def compile_image(sizes: Sequence[int] | None = None, cpu: str | None = None) ->
     # Not above: the node must not load LLVM.
     from llvmlite import binding
 
-    from wgpy.kernels import aead
+    from wgpy.kernels import program
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -189,8 +201,8 @@ def compile_image(sizes: Sequence[int] | None = None, cpu: str | None = None) ->
     features = binding.get_host_cpu_features()
     if sizes is None:
         sizes = widths({name for name, has in features.items() if has})
-    program = binding.parse_assembly(aead.module(sizes, triple))
-    program.verify()
+    parsed = binding.parse_assembly(program.module(sizes, triple))
+    parsed.verify()
     machine = binding.Target.from_triple(triple).create_target_machine(
         cpu=cpu or binding.get_host_cpu_name(),
         features="" if cpu else features.flatten(),
@@ -198,7 +210,7 @@ def compile_image(sizes: Sequence[int] | None = None, cpu: str | None = None) ->
         reloc="pic",
         codemodel="small",
     )
-    return image.encode(image.link(machine.emit_object(program)))
+    return image.encode(image.link(machine.emit_object(parsed)))
 
 
 def main() -> None:

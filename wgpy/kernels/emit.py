@@ -1,10 +1,10 @@
 """Writing LLVM IR: loops with carried values, vectors, addresses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 POINTER = ir.PointerType()
 
 
@@ -50,6 +50,20 @@ class Body:
         """Return a vector of one value."""
         one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, number(0))
         return self.pick(one, one, [0] * kind.count)
+
+    def when(
+        self, condition: ir.Value, make: Callable[[], ir.Value], otherwise: ir.Value
+    ) -> ir.Value:
+        """Return what `make` writes, which runs only on a condition, or else another value."""
+        builder = self.builder
+        before = builder.block
+        with builder.if_then(condition):
+            value = make()
+            inside = builder.block
+        result = builder.phi(otherwise.type)
+        result.add_incoming(otherwise, before)
+        result.add_incoming(value, inside)
+        return result
 
     def pick(self, one: ir.Value, other: ir.Value, lanes: Sequence[int]) -> ir.Value:
         """Return these lanes of two vectors put one after the other."""

@@ -8,7 +8,7 @@ An image is, little-endian:
 
     magic      8  names the format
     digest    32  SHA-256 of what follows
-    entries   16  where `seal` and `open` begin in the code, u64 each
+    entries   32  where each of `ENTRIES` begins in the code, u64 each
     code          what is mapped, at the start of a page
 """
 
@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-ENTRIES: Final = ("seal", "open")
-_MAGIC: Final = b"wgpyimg1"
+ENTRIES: Final = ("seal", "open", "split", "join")
+_MAGIC: Final = b"wgpyimg2"
 _HEAD: Final = struct.Struct("<8s32s")
-_WHERE: Final = struct.Struct("<2Q")
+_WHERE: Final = struct.Struct("<4Q")
 # Wide enough for the widest vector.
 _ALIGNMENT: Final = 64
 

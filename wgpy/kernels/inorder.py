@@ -81,8 +81,8 @@ class Coalescer:
         the packets in them: padding is cut off. The payloads are slices of `buffer`.
         """
         view = memoryview(buffer)
-        head = _packet_at(view, offset, size, udp=self._udp)
-        tail = _packet_at(view, offset + (count - 1) * stride, last_size, udp=self._udp)
+        head = packet_at(view, offset, size, udp=self._udp)
+        tail = packet_at(view, offset + (count - 1) * stride, last_size, udp=self._udp)
         if head is None or tail is None or count < 2 or not _may_be_one(head, tail, count):
             return None
         each = len(head.raw)
@@ -120,7 +120,7 @@ class Coalescer:
 
         The first row says what the headers look like; the last one may be of another size.
         """
-        head = _packet_at(view, offset, sizes[0], udp=self._udp) if sizes else None
+        head = packet_at(view, offset, sizes[0], udp=self._udp) if sizes else None
         rows = len(sizes) - 1
         if head is None or rows < 2 or min(sizes[:rows]) < head.headers_size:
             return [len(sizes)]
@@ -138,8 +138,8 @@ class Coalescer:
         breaks |= (constant[1:] != constant[:-1]).any(axis=1)
         ends: list[int] = (np.flatnonzero(breaks) + 1).tolist()
         begin = ends[-1] if ends else 0
-        first = _packet_at(view, offset + begin * stride, sizes[begin], udp=self._udp)
-        tail = _packet_at(view, offset + rows * stride, sizes[rows], udp=self._udp)
+        first = packet_at(view, offset + begin * stride, sizes[begin], udp=self._udp)
+        tail = packet_at(view, offset + rows * stride, sizes[rows], udp=self._udp)
         if not (first and tail and _may_be_one(first, tail, rows - begin + 1)):
             ends.append(rows)
         return [*ends, len(sizes)]
@@ -161,7 +161,8 @@ class Coalescer:
         return sequences.tobytes() == expected.astype(">u4").tobytes()
 
 
-def _packet_at(view: memoryview, at: int, size: int, *, udp: bool) -> Packet | None:
+def packet_at(view: memoryview, at: int, size: int, *, udp: bool) -> Packet | None:
+    """Return the packet in a row of `size` bytes if it may be merged with others."""
     row = view[at : at + size]
     return flow.parse_untrusted(row[: flow.size_untrusted(row)], udp=udp)
 
@@ -199,6 +200,10 @@ def _rest(packet: Packet, size: int) -> int:
 
 @lru_cache(maxsize=64)
 def _mask(gso_type: int, csum_start: int, headers_size: int) -> Words:
+    return np.frombuffer(header_mask(gso_type, csum_start, headers_size), np.uint32)
+
+
+def header_mask(gso_type: int, csum_start: int, headers_size: int) -> bytearray:
     """Return ones for the header bits that are the same in all packets but the last."""
     mask = bytearray(b"\xff" * headers_size)
     if csum_start == vnet.V4_HEADER_SIZE:
@@ -212,4 +217,4 @@ def _mask(gso_type: int, csum_start: int, headers_size: int) -> Words:
         mask[csum_start + 18 : csum_start + 20] = bytes(2)
         at = csum_start + vnet.TCP_CSUM_OFFSET
     mask[at : at + 2] = bytes(2)
-    return np.frombuffer(mask, np.uint32)
+    return mask

@@ -52,7 +52,7 @@ def test_an_image_is_named_after_all_that_makes_it():
 
 
 def test_a_damaged_image_is_compiled_again(place):
-    raw = image.encode(image.Image(bytes(64), (0, 0)))
+    raw = image.encode(image.Image(bytes(64), (0, 0, 0, 0)))
     for damaged in (b"", raw[:-1], raw[:-1] + b"\1"):
         cache.write(compiler.cached_name(), damaged)
         waiting = compiler.load()

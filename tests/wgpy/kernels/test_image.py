@@ -8,10 +8,11 @@ from wgpy.kernels.image import BadImage, Image
 pytest.importorskip("llvmlite", reason="needs llvmlite, the extra jit")
 from llvmlite import binding
 
-from wgpy.kernels import aead
+from wgpy.kernels import program
 
 SEAL = "define void @seal() { ret void }"
 OPEN = "define void @open() { ret void }"
+REST = "define void @split() { ret void } define void @join() { ret void }"
 
 
 def compiled(text: str, triple: str = "") -> bytes:
@@ -23,7 +24,7 @@ def compiled(text: str, triple: str = "") -> bytes:
     return bytes(machine.emit_object(binding.parse_assembly(text)))
 
 
-@given(st.binary(max_size=200), st.tuples(*[st.integers(0, 2**64 - 1)] * 2))
+@given(st.binary(max_size=200), st.tuples(*[st.integers(0, 2**64 - 1)] * 4))
 def test_an_image_comes_back(code, entries):
     one = Image(code, entries)
     assert image.decode(image.encode(one)) == one
@@ -31,23 +32,23 @@ def test_an_image_comes_back(code, entries):
 
 @given(st.integers(0, 10**6), st.integers(0, 7))
 def test_a_changed_bit_is_noticed(at, bit):
-    raw = bytearray(image.encode(Image(bytes(range(100)), (0, 64))))
+    raw = bytearray(image.encode(Image(bytes(range(100)), (0, 64, 9, 9))))
     raw[at % len(raw)] ^= 1 << bit
     with pytest.raises(BadImage):
         image.decode(bytes(raw))
 
 
-@given(st.integers(0, 155))
+@given(st.integers(0, 171))
 def test_a_part_of_an_image_is_none(size):
-    raw = image.encode(Image(bytes(range(100)), (0, 64)))
-    assert len(raw) == 156
+    raw = image.encode(Image(bytes(range(100)), (0, 64, 9, 9)))
+    assert len(raw) == 172
     with pytest.raises(BadImage):
         image.decode(raw[:size])
 
 
 def test_entries_are_found():
-    linked = image.link(compiled(SEAL + OPEN))
-    assert len(set(linked.entries)) == 2
+    linked = image.link(compiled(SEAL + OPEN + REST))
+    assert len(set(linked.entries)) == 4
     assert max(linked.entries) < len(linked.code)
 
 
@@ -56,6 +57,7 @@ def test_entries_are_found():
     [
         (SEAL, "no open"),
         (OPEN, "no seal"),
+        (SEAL + OPEN, "no split"),
         (
             OPEN + "declare void @away()define void @seal() { call void @away()\n ret void }",
             "outside",
@@ -79,7 +81,7 @@ def test_what_is_no_object_is_refused():
 
 def test_constants_are_where_the_code_of_arm_looks_for_them():
     """ADRP names a page by its distance, LDR the place in it (Arm A64, C6.2)."""
-    linked = image.link(compiled(aead.module((4,), ARM), ARM))
+    linked = image.link(compiled(program.module((4,), ARM), ARM))
     words = [
         int.from_bytes(linked.code[at : at + 4], "little")
         for at in range(0, len(linked.code), 4)
