@@ -45,6 +45,24 @@ class ReplayWindow:
         self._ring[place] = 1
         return True
 
+    def accept_run(self, first: int, count: int) -> bool:
+        """Mark `count` counters from `first` on, if all are above the greatest and not spent.
+
+        Otherwise nothing is marked and the answer is False: then ask one by one.
+        """
+        end = first + count
+        if first < self._next or end > REJECT_AFTER_MESSAGES or not 0 < count <= REPLAY_WINDOW:
+            return False
+        self._clear(self._next, first)
+        start, stop = first & _MASK, end & _MASK
+        if start < stop:
+            self._ring[start:stop] = b"\1" * count
+        else:
+            self._ring[start:] = b"\1" * (_RING_SIZE - start)
+            self._ring[:stop] = b"\1" * stop
+        self._next = end
+        return True
+
     def _clear(self, start: int, stop: int) -> None:
         """Unmark the places of the counters from `start` to before `stop`."""
         if stop - start >= _RING_SIZE:

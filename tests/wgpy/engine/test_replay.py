@@ -117,3 +117,31 @@ def test_every_history_is_that_of_a_set(start, steps):
         if fresh:
             seen.add(counter)
             greatest = max(greatest, counter)
+
+
+@given(
+    st.sampled_from([0, 8000, 8191, REJECT - 20_000]),
+    st.lists(st.tuples(st.integers(-9000, 9000), st.integers(0, 8200)), max_size=12),
+)
+def test_a_run_is_marked_as_its_counters_one_by_one(start, runs):
+    window, single = ReplayWindow(), ReplayWindow()
+    greatest = start
+    for step, count in runs:
+        first = max(0, greatest + step)
+        if window.accept_run(first, count):
+            assert [single.accept(first + number) for number in range(count)] == [True] * count
+            greatest = first + count - 1
+        for counter in (first, first + count, greatest - REPLAY_WINDOW, greatest):
+            if counter >= 0:
+                assert window.accept(counter) == single.accept(counter)
+                greatest = max(greatest, counter) if counter < REJECT else greatest
+
+
+def test_a_run_that_is_spent_old_or_none_is_not_marked():
+    window = ReplayWindow()
+    assert not window.accept_run(REJECT - 5, 6)
+    assert not window.accept_run(0, 0)
+    assert not window.accept_run(0, REPLAY_WINDOW + 1)
+    assert window.accept_run(5, 3)
+    assert not window.accept_run(7, 3)
+    assert window.accept(8)
