@@ -7,8 +7,9 @@ process that compiles them. Whatever is missing or fails, the node goes on witho
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
-from types import ModuleType
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from wgpy.engine.device import Device
@@ -41,7 +42,7 @@ class Acceleration:
         self._note = note
         self._offloads = NO_OFFLOADS
         self._begin: asyncio.Handle | None = None
-        self._loading: asyncio.Future[ModuleType] | None = None
+        self._wanted = True
         self._compiling: Compiling | None = None
 
     def start(self) -> None:
@@ -52,8 +53,7 @@ class Acceleration:
         """Stop what is under way."""
         if self._begin is not None:
             self._begin.cancel()
-        if self._loading is not None:
-            self._loading.cancel()
+        self._wanted = False
         compiling, self._compiling = self._compiling, None
         if compiling is not None:
             asyncio.get_running_loop().remove_reader(compiling.fileno())
@@ -62,11 +62,15 @@ class Acceleration:
     def _load(self) -> None:
         # numpy takes a tenth of a second to load; packets do not wait for it.
         loop = asyncio.get_running_loop()
-        self._loading = loop.run_in_executor(None, import_module, "wgpy.kernels.bursts")
-        self._loading.add_done_callback(self._loaded)
+        Thread(target=self._import, args=(loop,), daemon=True).start()
 
-    def _loaded(self, loading: "asyncio.Future[ModuleType]") -> None:
-        if loading.cancelled():
+    def _import(self, loop: asyncio.AbstractEventLoop) -> None:
+        import_module("wgpy.kernels.bursts")
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(self._loaded)
+
+    def _loaded(self) -> None:
+        if not self._wanted:
             return
         from wgpy.kernels import compiler
 

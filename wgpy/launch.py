@@ -62,6 +62,8 @@ def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) 
     report.configure(environ.get("LOG_LEVEL"), environ.get("WGPY_LOG_FORMAT", "text"))
     # From the first thing that is to be removed on, until the event loop listens to them.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    # numpy's library for matrices, which nothing here uses, would start a thread a core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     tun, listener = _open(ifname, environ)
     gc.set_threshold(*GC_THRESHOLDS)
     gc.freeze()

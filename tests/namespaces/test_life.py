@@ -178,7 +178,7 @@ def test_a_node_in_the_background_lets_go_of_its_starter(lab):
     assert os.getsid(pid) == pid
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
     assert {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)} == {"/dev/null"}
-    assert int(status(pid, "Threads")) == 1
+    wait_until(lambda: int(status(pid, "Threads")) == 1, 10, "what loads the kernels to end")
     os.kill(pid, signal.SIGTERM)
     wait_dead(pid)
     wait_gone(lab, ns, name)
