@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from wgpy.errors import ConfigError
-from wgpy.io import tun_linux, udp_linux
+from wgpy.io.ports import READS
 from wgpy.io.tun_linux import TunLinux
 from wgpy.io.udp_linux import UdpLinux
 from wgpy.model import Burst, Endpoint, Local
@@ -84,7 +84,7 @@ def measure_tun() -> Figures:
 
 
 def main() -> None:
-    assert tun_linux.RECEIVE_LIMIT == udp_linux.RECEIVE_LIMIT == COUNT
+    assert READS == COUNT
     print(json.dumps(measure_udp() | measure_tun()))
 
 

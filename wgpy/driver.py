@@ -6,11 +6,15 @@ runs on in suspend. A wake-up handles a bounded number of packets, so nothing st
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from wgpy.io.clock import Alarm
-from wgpy.io.ports import TunPort, UdpPort
+from wgpy.io.ports import READS, TunPort, UdpPort
 from wgpy.model import Burst, Deadline, TunBurst
+
+# Of a port that was silent for so many seconds the first read is answered before another is
+# tried: what comes alone, a ping or a keystroke, does not wait for nothing.
+QUIET: Final = 0.001
 
 
 class Engine(Protocol):
@@ -65,6 +69,7 @@ class Driver:
         self._alarm = Alarm()
         self._armed: float | None = None
         self._now = clock()
+        self._udp_read_at = self._tun_read_at = float("-inf")
         self._readers: tuple[int, ...] = ()
         self._blocked: tuple[int, ...] = ()
 
@@ -114,34 +119,39 @@ class Driver:
             self._tun.send(packets)
         self._after_step()
         deadline = self._engine.next_deadline()
-        at = deadline.at if deadline is not None else None
-        if at != self._armed:
-            self._armed = at
-            self._alarm.set(at)
+        # An alarm that rings too early costs less than setting it anew for each packet.
+        if deadline is not None and (self._armed is None or deadline.at < self._armed):
+            self._armed = deadline.at
+            self._alarm.set(deadline.at)
 
     def _udp_readable(self, fileno: int) -> None:
-        bursts = self._udp.receive(fileno)
+        now = self.advance()
+        quiet, self._udp_read_at = now - self._udp_read_at > QUIET, now
+        bursts = self._udp.receive(fileno, 1 if quiet else READS)
         if bursts:
-            self._engine.receive_bursts(bursts, self.advance())
+            self._engine.receive_bursts(bursts, now)
             self.settle()
 
     def _tun_readable(self) -> None:
+        now = self.advance()
+        quiet, self._tun_read_at = now - self._tun_read_at > QUIET, now
         try:
-            packets = self._tun.receive()
+            packets = self._tun.receive(1 if quiet else READS)
         except EOFError:
             self._loop.remove_reader(self._tun.fileno())
             self._tun_gone()
             return
         if packets:
-            self._engine.receive_packets(packets, self.advance())
+            self._engine.receive_packets(packets, now)
             self.settle()
 
     def _alarm_rang(self) -> None:
         if not self._alarm.clear():
             return  # it rang, and was set anew before the loop came to tell of it
         at, self._armed = self._armed, None
+        deadline = self._engine.next_deadline()
         try:
-            if at is not None:
+            if at is not None and deadline is not None and deadline.at <= at:
                 self._engine.handle_deadline(self.advance(at))
         finally:  # whatever happened, the next deadline has to be heard
             self.settle()

@@ -67,6 +67,7 @@ def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) 
     tun, listener = _open(ifname, environ)
     gc.set_threshold(*GC_THRESHOLDS)
     gc.freeze()
+    process.keep_freed_memory()
 
     def ready() -> None:
         readiness.ready()

@@ -198,6 +198,15 @@ class TunBurst(NamedTuple):
         return b"".join(self.packet) if isinstance(self.packet, list) else self.packet
 
 
+class Segments(NamedTuple):
+    """The packets of a super packet: all have `size` bytes but the last."""
+
+    packets: int
+    size: int
+    last_size: int
+    headers_size: int
+
+
 class Heads(NamedTuple):
     """What the data messages of one burst have in common, and the counter of each."""
 

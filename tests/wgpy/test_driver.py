@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from wgpy.driver import Driver
 from wgpy.io import clock
+from wgpy.io.ports import READS
 from wgpy.model import Burst, Deadline, Endpoint, TunBurst
 
 HOUR = 3600.0
@@ -59,7 +60,7 @@ class Port:
     def blocked(self) -> tuple[int, ...]:
         return ()
 
-    def receive(self, fileno: int = 0) -> list[Burst]:
+    def receive(self, fileno: int, reads: int = 0) -> list[Burst]:
         os.read(self._end, 1)
         return [Burst(b"", 1, Endpoint(bytes(4), 1))]
 
@@ -153,3 +154,53 @@ def test_what_a_socket_kept_is_sent_though_a_rebind_failed_meanwhile():
         tun.close()
 
     asyncio.run(program())
+
+
+class CountingPort(Port):
+    """Notes how many reads it was asked for, and with what there was to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def receive(self, fileno: int, reads: int = 0) -> list[Burst]:
+        self.asked.append(reads)
+        return super().receive(fileno, reads)
+
+
+def test_after_silence_the_first_is_answered_before_another_is_read():
+    times = iter([0.0, 1.0, 1.0005, 1.001, 2.0])
+
+    async def program() -> list[int]:
+        engine = Engine()
+        udp, tun = CountingPort(), Port()
+        driver = Driver(engine, udp, tun, lambda: next(times), lambda: None, lambda: None)  # type: ignore[arg-type]
+        driver.start()
+        os.write(udp.other, b"abcd")
+        await until(lambda: len(engine.received) == 4)
+        driver.stop()
+        udp.close()
+        tun.close()
+        return udp.asked
+
+    assert asyncio.run(program()) == [1, READS, READS, 1]
+
+
+def test_an_alarm_is_not_set_anew_for_a_later_deadline():
+    engine = Engine()
+    engine.deadline = Deadline(clock.now() + 0.05, "soon")
+    first = engine.deadline.at
+
+    async def program() -> None:
+        udp, tun = Port(), Port()
+        driver = Driver(engine, udp, tun, clock.now, lambda: None, lambda: None)  # type: ignore[arg-type]
+        driver.start()
+        engine.deadline = Deadline(first + 0.05, "later")
+        driver.settle()
+        await until(lambda: bool(engine.rang))
+        driver.stop()
+        udp.close()
+        tun.close()
+
+    asyncio.run(program())
+    assert engine.rang[0] >= first + 0.05, "the early ring was none of the engine's business"

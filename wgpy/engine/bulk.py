@@ -6,7 +6,7 @@ The engine decides, kernels compute. They are injected; without them every packe
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
-from wgpy.model import Buffer, Heads, Opened, TunBurst
+from wgpy.model import Buffer, Heads, Opened, Segments, TunBurst
 
 Sealed: TypeAlias = tuple[Buffer, int]
 
@@ -14,8 +14,10 @@ Sealed: TypeAlias = tuple[Buffer, int]
 class Cipher(Protocol):
     """One key of a session, for bursts (paper 5.4.6)."""
 
-    def seal(self, burst: TunBurst, receiver: int, counter: int, mtu: int) -> Sealed:
-        """Return a data message for each packet of a super packet that was counted.
+    def seal(
+        self, burst: TunBurst, segments: Segments, receiver: int, counter: int, mtu: int
+    ) -> Sealed:
+        """Return a data message for each packet of a super packet that was measured.
 
         They lie end to end; the number is the size of all but the last.
         """
@@ -30,15 +32,15 @@ class Kernels(Protocol):
     def cipher(self, key: bytes) -> Cipher:
         """Return a key ready for use."""
 
-    def count_untrusted(self, burst: TunBurst) -> int:
-        """Return how many packets a super packet of the host is.
+    def measure_untrusted(self, burst: TunBurst) -> Segments:
+        """Return what packets a super packet of the host is.
 
         Raises:
             Rejected: MALFORMED.
         """
 
     def segment(self, burst: TunBurst) -> list[Buffer]:
-        """Return the packets of a super packet that was counted."""
+        """Return the packets of a super packet that was measured."""
 
     def complete(self, burst: TunBurst) -> Buffer:
         """Return one packet of the host with its checksum filled in."""

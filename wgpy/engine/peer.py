@@ -107,14 +107,15 @@ class Peer:
         kernels, session = self._common.kernels, self._slots.current
         assert kernels is not None, "nobody asked the host for super packets"
         try:
-            count = kernels.count_untrusted(burst)
+            segments = kernels.measure_untrusted(burst)
         except Rejected as rejected:
             self._common.out.drops[rejected.drop] += 1
             return
+        count = segments.packets
         if session is None or self._staged or not session.can_send(count, now):
             self.send(kernels.segment(burst), tos, mtu, now)
             return
-        payload, size = session.seal_burst(burst, count, mtu, kernels)
+        payload, size = session.seal_burst(burst, segments, mtu, kernels)
         endpoint, local = self.path
         if endpoint is None:
             self._common.out.drops[Drop.NO_ENDPOINT] += count

@@ -13,7 +13,7 @@ from wgpy.engine.bulk import Ciphers, Kernels, Sealed
 from wgpy.engine.crypto import Aead, NotAuthentic
 from wgpy.engine.replay import ReplayWindow
 from wgpy.errors import Drop, Rejected
-from wgpy.model import Buffer, Burst, Opened, TunBurst
+from wgpy.model import Buffer, Burst, Opened, Segments, TunBurst
 from wgpy.wire.messages import ciphertext, encode_data_header, nonce
 
 
@@ -155,11 +155,13 @@ class Session:
                 drops[Drop.REPLAYED] += 1
         return opened
 
-    def seal_burst(self, burst: TunBurst, count: int, mtu: int, kernels: Kernels) -> Sealed:
-        """Return the data messages of a super packet; the caller asked `can_send(count)`."""
+    def seal_burst(
+        self, burst: TunBurst, segments: Segments, mtu: int, kernels: Kernels
+    ) -> Sealed:
+        """Return the data messages of a super packet; the caller asked `can_send`."""
         sending, _ = self._bulk.by(kernels)
-        sealed = sending.seal(burst, self.remote_index, self.sent, mtu)
-        self.sent += count
+        sealed = sending.seal(burst, segments, self.remote_index, self.sent, mtu)
+        self.sent += segments.packets
         return sealed
 
     def open_burst_untrusted(

@@ -6,6 +6,7 @@ A table of deadlines and the moments that move them. It decides nothing: `peer` 
 
 from collections.abc import Callable
 from enum import Enum
+from typing import Final
 
 from wgpy.engine import constants
 from wgpy.model import Deadline
@@ -24,6 +25,14 @@ class Timer(Enum):
     NEW_HANDSHAKE = "sent data, heard nothing back"
     PERSISTENT_KEEPALIVE = "persistent keepalive"
 
+    # That of `Enum` is a function of Python, and is called several times a packet.
+    __hash__ = object.__hash__
+
+
+# The attribute `value` is a function of Python, too.
+_RANDOM_SIZE: Final = 64
+_WHY: Final = {timer: timer.value for timer in Timer}
+
 
 class Timers:
     """The deadlines of one peer.
@@ -35,6 +44,7 @@ class Timers:
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self._entropy = entropy
+        self._random = iter(b"")
         self._due_at: dict[Timer, float] = {}
         self._received_again = False
         self.persistent_keepalive = 0
@@ -45,7 +55,7 @@ class Timers:
         if not self._due_at:
             return None
         timer = min(self._due_at, key=self._due_at.__getitem__)
-        return Deadline(self._due_at[timer], timer.value)
+        return Deadline(self._due_at[timer], _WHY[timer])
 
     def pop_expired(self, now: float) -> list[Timer]:
         """Stop and return every timer due at `now`, in the order of `Timer`."""
@@ -128,4 +138,9 @@ class Timers:
 
     def _jitter(self) -> float:
         # Never zero: a retry must not come too early by the rounding of an instant.
-        return (self._entropy(1)[0] + 1) / 256 * constants.REKEY_TIMEOUT_JITTER
+        byte = next(self._random, None)
+        if byte is None:
+            # One system call for many: almost every packet of a dialogue asks for this.
+            self._random = iter(self._entropy(_RANDOM_SIZE))
+            byte = next(self._random)
+        return (byte + 1) / 256 * constants.REKEY_TIMEOUT_JITTER

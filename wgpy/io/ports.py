@@ -7,9 +7,12 @@ for one packet. What `receive` returned is valid until the next `receive` of the
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from wgpy.model import Burst, Local, TunBurst
+
+# Reads that one `receive` makes at most, so that timers and the other ports get their turn.
+READS: Final = 64
 
 
 class UdpPort(Protocol):
@@ -21,8 +24,8 @@ class UdpPort(Protocol):
     def filenos(self) -> tuple[int, ...]:
         """Return the descriptors to wait on."""
 
-    def receive(self, fileno: int) -> list[Burst]:
-        """Return what has arrived at one of them, at most a bounded number of datagrams."""
+    def receive(self, fileno: int, reads: int = READS) -> list[Burst]:
+        """Return what has arrived at one of them, by `reads` reads at most."""
 
     def send(self, bursts: Sequence[Burst]) -> None:
         """Send in order; what the kernel cannot take now is kept, up to a bound."""
@@ -40,8 +43,8 @@ class TunPort(Protocol):
     def fileno(self) -> int:
         """Return the descriptor to wait on."""
 
-    def receive(self) -> list[TunBurst]:
-        """Return packets that the host wants sent, at most a bounded number.
+    def receive(self, reads: int = READS) -> list[TunBurst]:
+        """Return packets that the host wants sent, by `reads` reads at most.
 
         Raises:
             EOFError: the interface is gone for good.

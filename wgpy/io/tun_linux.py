@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from wgpy.errors import ConfigError, Rejected, UsageError
 from wgpy.io import clock, netlink
+from wgpy.io.ports import READS
 from wgpy.model import TunBurst
 from wgpy.wire import vnet
 from wgpy.wire.datagrams import SEGMENTS_MAX, V6_MAX
@@ -34,9 +35,8 @@ GSO_MAX_SIZE: Final = 65536
 NAME_SIZE: Final = 15
 # The largest packet of an interface: MTU 65535.
 PACKET_SIZE: Final = 65535
-# What one `receive` takes at most, so that timers and the other ports get their turn: reads,
-# and bytes, for one read may bring a super packet of 64 KiB.
-RECEIVE_LIMIT: Final = 64
+# Bytes that one `receive` takes at most, so that timers and the other ports get their turn: one
+# read may bring a super packet of 64 KiB.
 RECEIVE_SIZE: Final = 256 * 1024
 # How long the process that had the name may take to go, seconds, and how often to look.
 BUSY_PATIENCE: Final = 2.0
@@ -213,8 +213,8 @@ class TunLinux:
         return NO_OFFLOADS
 
     # hot path: bench/ports
-    def receive(self) -> list[TunBurst]:
-        """Return packets that the host wants sent, at most `RECEIVE_LIMIT`.
+    def receive(self, reads: int = READS) -> list[TunBurst]:
+        """Return packets that the host wants sent, by `reads` reads at most.
 
         Raises:
             EOFError: the interface is gone for good. Being down is no error.
@@ -224,7 +224,7 @@ class TunLinux:
         append = packets.append
         room = RECEIVE_SIZE
         try:
-            for _ in range(RECEIVE_LIMIT):
+            for _ in range(reads):
                 if not self._header:
                     append(new(TunBurst, (read(fd, PACKET_SIZE), 0, 0, 0, 0)))
                     continue

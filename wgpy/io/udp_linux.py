@@ -14,14 +14,14 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from wgpy.errors import ConfigError
 from wgpy.io import udp_sockets
+from wgpy.io.ports import READS
 from wgpy.io.udp_control import CONTROL_SIZE, Arrival, Control, arrival, outgoing, with_size
 from wgpy.io.udp_sockets import Offloads, UdpCounters
 from wgpy.model import Buffer, Burst, Endpoint, Local
 from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join
 
-# What one `receive` takes at most, so that timers and the other ports get their turn: reads,
-# and bytes, for one read may bring 64 KiB of datagrams.
-RECEIVE_LIMIT: Final = 64
+# Bytes that one `receive` takes at most, so that timers and the other ports get their turn: one
+# read may bring 64 KiB of datagrams.
 RECEIVE_SIZE: Final = 256 * 1024
 # Sends kept for a socket whose buffer is full; beyond it the oldest go.
 BACKLOG_LIMIT: Final = 128
@@ -179,8 +179,8 @@ class UdpLinux:
         return tuple(fileno for fileno, half in self._halves.items() if half.backlog)
 
     # hot path: bench/ports
-    def receive(self, fileno: int) -> list[Burst]:
-        """Return what has arrived at one descriptor, at most `RECEIVE_LIMIT` datagrams.
+    def receive(self, fileno: int, reads: int = READS) -> list[Burst]:
+        """Return what has arrived at one descriptor, by `reads` reads at most.
 
         Those that came one after the other from one remote by one way are one burst. A
         descriptor given up by `bind` has nothing.
@@ -194,7 +194,7 @@ class UdpLinux:
         options: Control = []
         together: list[Buffer] = []
         room = RECEIVE_SIZE
-        for _ in range(RECEIVE_LIMIT):
+        for _ in range(reads):
             try:
                 payload, control, _flags, address = recvmsg(_DATAGRAM_SIZE, CONTROL_SIZE)
             except BlockingIOError:

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from wgpy.kernels.coalesce import coalesce
 from wgpy.kernels.compiled import CompiledCoalescer, CompiledSegmenter
 from wgpy.kernels.inorder import Coalescer
-from wgpy.kernels.lanes import COUNTER_SIZE, PAYS_FROM, Lanes, Memory
+from wgpy.kernels.lanes import PAYS_FROM, Lanes
 from wgpy.kernels.segment import Segmenter, complete_checksum, measure_untrusted
-from wgpy.model import Buffer, Heads, Opened, TunBurst
+from wgpy.model import Buffer, Heads, Opened, Segments, TunBurst
 from wgpy.wire.messages import DATA_HEADER_SIZE, DATA_OVERHEAD, TYPE_DATA
 
 _PADDING: Final = 16
 _TAG: Final = 16
-_COUNTER_AT: Final = 8
+_COUNTERS_AT: Final = 8
 _HEAD: Final = Struct("<IIQ")
 _nonce: Final[Callable[[int], bytes]] = Struct("<4xQ").pack
 
@@ -41,32 +41,25 @@ class Cipher:
 
     # hot path: bench/engine
     def seal(
-        self, burst: TunBurst, receiver: int, counter: int, mtu: int
+        self, burst: TunBurst, segments: Segments, receiver: int, counter: int, mtu: int
     ) -> tuple[Buffer, int]:
-        """Return a data message for each packet of a super packet that was counted.
+        """Return a data message for each packet of a super packet that was measured.
 
         They lie end to end; the number is the size of all but the last.
         """
-        segments = measure_untrusted(burst)
         count, size, last_size, _ = segments
         padded, last_padded = _padded(size, mtu), _padded(last_size, mtu)
         stride = DATA_OVERHEAD + padded
         buffer = bytearray(count * stride)
         self._segmenter.segment_into(burst, segments, buffer, DATA_HEADER_SIZE, stride)
-        counters = np.arange(counter, counter + count, dtype=np.uint64)
         equal = count if padded == last_padded else count - 1
         done = 0
+        view = memoryview(buffer)
         if self._lanes is not None and equal >= PAYS_FROM:
-            memory = Memory(buffer)
-            self._lanes.seal(
-                self._key,
-                Memory(counters).rows(0, COUNTER_SIZE, equal, COUNTER_SIZE),
-                memory.rows(DATA_HEADER_SIZE, stride, equal, padded),
-                memory.rows(0, stride, equal, stride),
-                receiver,
+            self._lanes.seal_messages(
+                self._key, view[: equal * stride], equal, receiver, counter
             )
             done = equal
-        view = memoryview(buffer)
         for number in range(done, count):
             at = number * stride
             _HEAD.pack_into(buffer, at, TYPE_DATA, receiver, counter + number)
@@ -86,13 +79,7 @@ class Cipher:
         sizes: list[int] = []
         equal = len(payload) // segment_size
         if self._lanes is not None and equal >= PAYS_FROM and stride:
-            source = Memory(payload)
-            flags = self._lanes.open(
-                self._key,
-                source.rows(_COUNTER_AT, segment_size, equal, COUNTER_SIZE),
-                source.rows(DATA_HEADER_SIZE, segment_size, equal, stride + _TAG),
-                Memory(buffer).rows(0, stride, equal, stride),
-            )
+            flags = self._lanes.open_messages(self._key, payload, segment_size, equal, buffer)
             sizes = [stride] * equal
             if 0 in flags:
                 sizes = [stride if good else -1 for good in flags]
@@ -127,16 +114,16 @@ class BurstKernels:
         """Return a key ready for use."""
         return Cipher(key, self._segmenter, self._lanes)
 
-    def count_untrusted(self, burst: TunBurst) -> int:
-        """Return how many packets a super packet of the host is.
+    def measure_untrusted(self, burst: TunBurst) -> Segments:
+        """Return what packets a super packet of the host is.
 
         Raises:
             Rejected: MALFORMED.
         """
-        return measure_untrusted(burst).packets
+        return measure_untrusted(burst)
 
     def segment(self, burst: TunBurst) -> list[Buffer]:
-        """Return the packets of a super packet that was counted."""
+        """Return the packets of a super packet that was measured."""
         return self._segmenter.segment_untrusted(burst)
 
     def complete(self, burst: TunBurst) -> Buffer:
@@ -151,7 +138,7 @@ class BurstKernels:
             return None
         kind, receiver, _ = _HEAD.unpack_from(payload)
         heads = np.ndarray((count,), "<u8", payload, 0, (segment_size,)).tobytes()
-        if kind != TYPE_DATA or heads != heads[:_COUNTER_AT] * count:
+        if kind != TYPE_DATA or heads != heads[:_COUNTERS_AT] * count:
             return None
         counters: list[int] = np.ndarray((count,), "<u8", payload, 8, (segment_size,)).tolist()
         return Heads(receiver, counters)

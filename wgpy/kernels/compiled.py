@@ -9,9 +9,9 @@ import numpy as np
 from wgpy.kernels import flow
 from wgpy.kernels.inorder import Coalescer, header_mask, packet_at
 from wgpy.kernels.lanes import Lanes, address_of
-from wgpy.kernels.segment import Segmenter, Segments
+from wgpy.kernels.segment import Segmenter
 from wgpy.kernels.sums import Bytes
-from wgpy.model import Buffer, TunBurst
+from wgpy.model import Buffer, Segments, TunBurst
 from wgpy.wire import vnet
 
 # What `wgpy.kernels.splitting` and `wgpy.kernels.joining` call a request.

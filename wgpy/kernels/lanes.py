@@ -24,10 +24,12 @@ TAG_SIZE: Final = 16
 HEADER_SIZE: Final = 16
 COUNTER_SIZE: Final = 8
 _DATA_MESSAGE: Final = 4
+_COUNTER_AT: Final = 8
 
 # What `wgpy.kernels.aead` calls a request; one argument is faster passed than ten.
 _REQUEST: Final = struct.Struct("<32s9Q")
 _Byte: Final = ctypes.c_char
+_POINTER: Final = struct.Struct("P")
 # Calls release the interpreter's lock.
 _FUNCTION: Final = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 _NUMBER_FUNCTION: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_char_p)
@@ -75,10 +77,12 @@ def address_of(view: memoryview) -> int:
     """Return where a contiguous buffer is while its view lives; 0 if it is empty."""
     if not view.nbytes:
         return 0
-    if view.readonly:
-        return int(np.frombuffer(view, np.uint8).ctypes.data)
-    # Five times as fast, but not for what is constant.
-    return ctypes.addressof(_Byte.from_buffer(view))
+    if not view.readonly:
+        return ctypes.addressof(_Byte.from_buffer(view))
+    if isinstance(view.obj, bytes) and len(view.obj) == view.nbytes:
+        # Five times as fast as the general way.
+        return int(_POINTER.unpack(ctypes.c_char_p(view.obj))[0])
+    return int(np.frombuffer(view, np.uint8).ctypes.data)
 
 
 class Lanes:
@@ -180,6 +184,85 @@ class Lanes:
             )
         )
         return flags.raw
+
+    # hot path: bench/engine
+    def seal_messages(
+        self, key: bytes, buffer: memoryview, packets: int, receiver: int, counter: int
+    ) -> None:
+        """Seal the plaintexts of data messages of one size that fill a buffer, in place.
+
+        Args:
+            key: 32 bytes.
+            buffer: `packets` rows; in each, room for a header, a plaintext, room for a tag.
+            packets: how many.
+            receiver: their index.
+            counter: of the first; that of each other is one more than the one's before.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        stride, rest = divmod(len(buffer), packets)
+        size = stride - HEADER_SIZE - TAG_SIZE
+        if len(key) != KEY_SIZE or rest or size < 1:
+            raise ValueError("rows of another size than data messages have")
+        counters = np.arange(counter, counter + packets, dtype=np.uint64).data
+        at = ctypes.addressof(_Byte.from_buffer(buffer)) + HEADER_SIZE
+        self._seal(
+            _REQUEST.pack(
+                key,
+                packets,
+                size,
+                ctypes.addressof(_Byte.from_buffer(counters)),
+                COUNTER_SIZE,
+                at,
+                stride,
+                at,
+                stride,
+                _DATA_MESSAGE | receiver << 32,
+            )
+        )
+
+    # hot path: bench/engine
+    def open_messages(
+        self, key: bytes, payload: Buffer, segment_size: int, packets: int, target: bytearray
+    ) -> bytearray:
+        """Open the data messages of one size that a buffer begins with; return 1 for each good.
+
+        Args:
+            key: 32 bytes.
+            payload: the messages.
+            segment_size: the size of each.
+            packets: how many.
+            target: gets their plaintexts end to end, zeros in place of what is not authentic.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        size = segment_size - HEADER_SIZE - TAG_SIZE
+        if (
+            len(key) != KEY_SIZE
+            or size < 1
+            or packets * segment_size > len(payload)
+            or packets * size > len(target)
+        ):
+            raise ValueError("rows outside of their buffer")
+        source = address_of(memoryview(payload))
+        flags = bytearray(packets)
+        self._open(
+            _REQUEST.pack(
+                key,
+                packets,
+                size,
+                source + _COUNTER_AT,
+                segment_size,
+                source + HEADER_SIZE,
+                segment_size,
+                ctypes.addressof(_Byte.from_buffer(target)),
+                size,
+                ctypes.addressof(_Byte.from_buffer(flags)),
+            )
+        )
+        return flags
 
 
 def _check(key: bytes, count: int, counters: Rows, source: Rows) -> None:

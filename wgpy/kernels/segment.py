@@ -7,7 +7,7 @@ lengths, the TCP sequence number, FIN and PSH only in the last, CWR only in the 
 """
 
 from struct import Struct
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from wgpy.kernels.sums import (
     complements_with_zero,
     number,
 )
-from wgpy.model import Buffer, TunBurst
+from wgpy.model import Buffer, Segments, TunBurst
 from wgpy.wire import vnet
 
 PADDING_MULTIPLE: Final = 16
@@ -51,15 +51,6 @@ _FLAGS_AT: Final = 13
 _UDP_LENGTH_AT: Final = 4
 # Rows of headers that are kept; a burst of 64 KiB has so many packets of 512 bytes.
 _ROWS: Final = 128
-
-
-class Segments(NamedTuple):
-    """The packets of a super packet: all have `size` bytes but the last."""
-
-    packets: int
-    size: int
-    last_size: int
-    headers_size: int
 
 
 class Headers:

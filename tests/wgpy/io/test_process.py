@@ -1,3 +1,4 @@
+import ctypes
 import json
 import os
 import signal
@@ -276,6 +277,24 @@ assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0
 assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
 assert os.listdir("/proc/self/fd") and os.readlink("/proc/self/ns/net")
 capabilities()
+os.write(tell, b"all")
+"""
+    assert run(script) == (0, "", "all")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
+def test_buffers_of_bursts_cost_no_page_faults():
+    script = """
+import resource
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(200):
+        kept = [bytearray(66_000) for _ in range(4)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+usual = faults()
+keep_freed_memory()
+faults()
+assert faults() < 100 < usual, usual
 os.write(tell, b"all")
 """
     assert run(script) == (0, "", "all")

@@ -13,6 +13,7 @@ from tests.lab import Lab, wait_until
 from tests.wgpy.io.inside import inside
 from wgpy.errors import ConfigError
 from wgpy.io import tun_linux
+from wgpy.io.ports import READS
 from wgpy.io.tun_linux import TunLinux, check_name
 from wgpy.model import TunBurst
 
@@ -169,7 +170,7 @@ def test_one_receive_takes_a_bounded_number_in_order(lab):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
             for number in range(100):
                 host.sendto(bytes([number]), (OUTSIDE, 9))
-        assert len(tun.receive()) == tun_linux.RECEIVE_LIMIT
+        assert len(tun.receive()) == READS
         tun.receive()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
             for number in range(100):

@@ -30,8 +30,8 @@ from wgpy.kernels.bursts import BurstKernels
 from wgpy.kernels.compiled import CompiledCoalescer, CompiledSegmenter
 from wgpy.kernels.inorder import Coalescer
 from wgpy.kernels.lanes import Lanes
-from wgpy.kernels.segment import Segments, measure_untrusted
-from wgpy.model import Opened, TunBurst
+from wgpy.kernels.segment import measure_untrusted
+from wgpy.model import Opened, Segments, TunBurst
 
 pytest.importorskip("llvmlite", reason="needs llvmlite, the extra jit")
 from wgpy.kernels import compiler
@@ -361,7 +361,10 @@ def test_nothing_outside_of_the_buffers_is_touched(lanes, v, last):
 def test_bursts_go_through_the_compiled_code(lanes):
     kernels, plain = (BurstKernels(udp=True, lanes=each) for each in (lanes, None))
     burst = super_tcp(4, bytes(range(250)) * 20, 500, options=TIMESTAMPS)
-    sealed = [each.cipher(bytes(32)).seal(burst, 7, 3, 1420) for each in (kernels, plain)]
+    segments = plain.measure_untrusted(burst)
+    sealed = [
+        each.cipher(bytes(32)).seal(burst, segments, 7, 3, 1420) for each in (kernels, plain)
+    ]
     assert bytes(sealed[0][0]) == bytes(sealed[1][0])
     payload, size = sealed[0]
     opened = kernels.cipher(bytes(32)).open(payload, size, range(3, 13))

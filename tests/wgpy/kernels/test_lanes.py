@@ -343,3 +343,32 @@ def test_the_wrong_key_or_counter_opens_nothing(lanes):
     messages = seal(lanes, KEY, range(9), [bytes(30)] * 9)
     assert opened(lanes, bytes(32), range(9), messages)[0] == bytes(9)
     assert opened(lanes, KEY, range(1, 10), messages)[0] == bytes(9)
+
+
+def test_messages_that_do_not_fit_are_refused(lanes):
+    buffer, message = bytearray(4 * 48), bytes(4 * 48)
+    for key, packets, size in ((KEY[:31], 4, 192), (KEY, 5, 192), (KEY, 4, 4 * 31)):
+        with pytest.raises(ValueError, match="rows"):
+            lanes.seal_messages(key, memoryview(buffer)[:size], packets, 7, 0)
+    for key, payload, size, packets, target in (
+        (KEY[:31], message, 48, 4, bytearray(64)),
+        (KEY, message, 32, 4, bytearray(64)),
+        (KEY, message, 48, 5, bytearray(80)),
+        (KEY, message, 48, 4, bytearray(63)),
+    ):
+        with pytest.raises(ValueError, match="rows"):
+            lanes.open_messages(key, payload, size, packets, target)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_messages_are_opened_wherever_they_lie(lanes, kind):
+    plain = noise(4 * 64, 5)
+    sealed = bytearray(
+        b"".join(bytes(16) + plain[at : at + 64] + bytes(16) for at in range(0, 256, 64))
+    )
+    lanes.seal_messages(KEY, memoryview(sealed), 4, 7, 2**32 - 2)
+    around = b"before" + sealed + b"after"
+    payload = memoryview(around)[6:-5] if kind is memoryview else kind(sealed)
+    out = bytearray(256)
+    assert lanes.open_messages(KEY, payload, 96, 4, out) == b"\1" * 4
+    assert out == plain
