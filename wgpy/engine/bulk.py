@@ -22,6 +22,14 @@ class Cipher(Protocol):
         They lie end to end; the number is the size of all but the last.
         """
 
+    def seal_equal(
+        self, packets: Sequence[Buffer], receiver: int, counter: int, mtu: int
+    ) -> Sealed | None:
+        """Return a data message for each of some packets, end to end, and the size of each.
+
+        None if they are not of one size, or not worth it.
+        """
+
     def open(self, payload: Buffer, segment_size: int, counters: Sequence[int]) -> Opened:
         """Return the plaintexts of the data messages of a burst that had `Heads`."""
 

@@ -99,7 +99,11 @@ class Peer:
             self._stage([Staged(bytes(packet), tos, mtu) for packet in packets])
             self.flush(now)
             return
-        self._emit(session.seal(packets, mtu), tos)
+        kernels = self._common.kernels
+        if kernels is None or (sealed := session.seal_equal(packets, mtu, kernels)) is None:
+            self._emit(session.seal(packets, mtu), tos)
+        else:
+            self._emit_burst(*sealed, len(packets), tos)
         self._sent(session, now, data=True)
 
     def send_burst(self, burst: TunBurst, tos: int, mtu: int, now: float) -> None:
@@ -115,13 +119,7 @@ class Peer:
         if session is None or self._staged or not session.can_send(count, now):
             self.send(kernels.segment(burst), tos, mtu, now)
             return
-        payload, size = session.seal_burst(burst, segments, mtu, kernels)
-        endpoint, local = self.path
-        if endpoint is None:
-            self._common.out.drops[Drop.NO_ENDPOINT] += count
-            return
-        self.traffic.tx_bytes += len(payload)
-        self._common.out.bursts.append(Burst(payload, size, endpoint, local, tos))
+        self._emit_burst(*session.seal_burst(burst, segments, mtu, kernels), count, tos)
         self._sent(session, now, data=True)
 
     def send_keepalive(self, now: float) -> None:
@@ -286,6 +284,14 @@ class Peer:
         sizes = [len(payload) for payload in payloads]
         self.traffic.tx_bytes += sum(sizes)
         self._common.out.bursts.append(Burst(payloads, max(sizes), endpoint, local, tos))
+
+    def _emit_burst(self, payload: Buffer, size: int, count: int, tos: int) -> None:
+        endpoint, local = self.path
+        if endpoint is None:
+            self._common.out.drops[Drop.NO_ENDPOINT] += count
+            return
+        self.traffic.tx_bytes += len(payload)
+        self._common.out.bursts.append(Burst(payload, size, endpoint, local, tos))
 
     def _sent(self, session: Session, now: float, *, data: bool) -> None:
         timers = self._timers

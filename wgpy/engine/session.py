@@ -164,6 +164,16 @@ class Session:
         self.sent += segments.packets
         return sealed
 
+    def seal_equal(
+        self, packets: Sequence[Buffer], mtu: int, kernels: Kernels
+    ) -> Sealed | None:
+        """Return data messages for packets of one size, None if `seal` has to be asked."""
+        sending, _ = self._bulk.by(kernels)
+        sealed = sending.seal_equal(packets, self.remote_index, self.sent, mtu)
+        if sealed is not None:
+            self.sent += len(packets)
+        return sealed
+
     def open_burst_untrusted(
         self, burst: Burst, counters: list[int], now: float, kernels: Kernels
     ) -> Opened:

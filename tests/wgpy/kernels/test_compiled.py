@@ -25,11 +25,12 @@ from tests.wgpy.kernels.packets import (
     udp,
     whole,
 )
+from wgpy.engine.session import PAPER_LIMITS, Session
 from wgpy.kernels import image
 from wgpy.kernels.bursts import BurstKernels
 from wgpy.kernels.compiled import CompiledCoalescer, CompiledSegmenter
 from wgpy.kernels.inorder import Coalescer
-from wgpy.kernels.lanes import Lanes
+from wgpy.kernels.lanes import PAYS_FROM, Lanes
 from wgpy.kernels.segment import measure_untrusted
 from wgpy.model import Opened, Segments, TunBurst
 
@@ -377,3 +378,31 @@ def test_bursts_go_through_the_compiled_code(lanes):
     assert whole(got) == whole(wanted)
     assert got[1:] == wanted[1:]
     take_apart(bytes(opened.row(0)[:552]))
+
+
+@given(
+    count=st.integers(1, 130),
+    size=st.integers(0, 1500),
+    mtu=st.sampled_from([0, 100, 1420]),
+    counter=st.sampled_from([0, 2**32 - 3, 2**63 - 1]),
+)
+def test_packets_of_one_size_are_sealed_as_they_are_singly(lanes, count, size, mtu, counter):
+    packets = [bytes([number]) * size for number in range(count)]
+    cipher = BurstKernels(udp=True, lanes=lanes).cipher(bytes(32))
+    sealed = cipher.seal_equal(packets, 7, counter, mtu)
+    if count < PAYS_FROM or not 0 < size <= (mtu or size):
+        assert sealed is None
+        return
+    assert sealed is not None
+    session = Session((bytes(32), bytes(32), 7), 1, 0.0, PAPER_LIMITS, initiator=True)
+    session.sent = counter
+    wanted = session.seal(packets, mtu)
+    assert bytes(sealed[0]) == b"".join(wanted)
+    assert sealed[1] == len(wanted[0])
+
+
+def test_packets_of_two_sizes_are_not_sealed_at_once(lanes):
+    cipher = BurstKernels(udp=True, lanes=lanes).cipher(bytes(32))
+    assert cipher.seal_equal([bytes(64)] * 9 + [bytes(65)], 7, 0, 1420) is None
+    portable = BurstKernels(udp=True).cipher(bytes(32))
+    assert portable.seal_equal([bytes(64)] * 9, 7, 0, 1420) is None
