@@ -14,10 +14,11 @@ Sealed: TypeAlias = tuple[Buffer, int]
 class Cipher(Protocol):
     """One key of a session, for bursts (paper 5.4.6)."""
 
-    def seal(self, burst: TunBurst, receiver: int, counter: int, mtu: int) -> Sealed:
+    def seal(self, burst: TunBurst | Opened, receiver: int, counter: int, mtu: int) -> Sealed:
         """Return a data message for each packet of a super packet that was counted.
 
-        They lie end to end; the number is the size of all but the last.
+        They lie end to end; the number is the size of all but the last. A burst for another
+        peer, alike, has its padding already.
         """
 
     def open(self, payload: Buffer, segment_size: int, counters: Sequence[int]) -> Opened:
@@ -30,15 +31,15 @@ class Kernels(Protocol):
     def cipher(self, key: bytes) -> Cipher:
         """Return a key ready for use."""
 
-    def count_untrusted(self, burst: TunBurst) -> int:
-        """Return how many packets a super packet of the host is.
+    def count_untrusted(self, burst: TunBurst | Opened) -> int:
+        """Return how many packets a super packet of the host, or a burst for a peer, is.
 
         Raises:
             Rejected: MALFORMED.
         """
 
-    def segment(self, burst: TunBurst) -> list[Buffer]:
-        """Return the packets of a super packet that was counted."""
+    def segment(self, burst: TunBurst | Opened) -> list[Buffer]:
+        """Return the packets of a super packet or burst that was counted."""
 
     def complete(self, burst: TunBurst) -> Buffer:
         """Return one packet of the host with its checksum filled in."""
@@ -51,6 +52,15 @@ class Kernels(Protocol):
 
         With one, the plaintexts but the first are used up.
         """
+
+    def are_alike_untrusted(self, opened: Opened) -> bool:
+        """Tell whether all rows are IP packets that a router would treat alike.
+
+        All have a size above 0. With True, all are sound, and their padding is short and zero.
+        """
+
+    def take_hop(self, opened: Opened) -> None:
+        """Lower the hop limit of rows that are alike by one; it is 1 at least."""
 
     def coalesce(self, packets: Sequence[Buffer]) -> list[TunBurst]:
         """Return packets for the host as fewer, larger ones."""

@@ -155,7 +155,9 @@ class Session:
                 drops[Drop.REPLAYED] += 1
         return opened
 
-    def seal_burst(self, burst: TunBurst, count: int, mtu: int, kernels: Kernels) -> Sealed:
+    def seal_burst(
+        self, burst: TunBurst | Opened, count: int, mtu: int, kernels: Kernels
+    ) -> Sealed:
         """Return the data messages of a super packet; the caller asked `can_send(count)`."""
         sending, _ = self._bulk.by(kernels)
         sealed = sending.seal(burst, self.remote_index, self.sent, mtu)

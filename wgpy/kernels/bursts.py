@@ -7,12 +7,13 @@ lanes the results are the same, bit for bit.
 
 from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from wgpy.kernels.alike import are_alike_untrusted, take_hop
 from wgpy.kernels.coalesce import coalesce
 from wgpy.kernels.compiled import CompiledCoalescer, CompiledSegmenter
 from wgpy.kernels.inorder import Coalescer
@@ -28,6 +29,17 @@ _HEAD: Final = Struct("<IIQ")
 _nonce: Final[Callable[[int], bytes]] = Struct("<4xQ").pack
 
 
+class _Plain(NamedTuple):
+    """Plaintexts to be sealed: all have `size` bytes but the last; the first is at `offset`."""
+
+    buffer: bytearray
+    offset: int
+    stride: int
+    packets: int
+    size: int
+    last_size: int
+
+
 class Cipher:
     """One key of a session (paper 5.4.6); with lanes, bursts of equal packets go by these."""
 
@@ -41,39 +53,59 @@ class Cipher:
 
     # hot path: bench/engine
     def seal(
-        self, burst: TunBurst, receiver: int, counter: int, mtu: int
+        self, burst: TunBurst | Opened, receiver: int, counter: int, mtu: int
     ) -> tuple[Buffer, int]:
-        """Return a data message for each packet of a super packet that was counted.
+        """Return a data message for each packet of a super packet or burst that was counted.
 
         They lie end to end; the number is the size of all but the last.
         """
+        if isinstance(burst, Opened):
+            buffer, stride, sizes = burst
+            rows = _Plain(buffer, 0, stride, len(sizes), sizes[0], sizes[-1])
+            sealed = bytearray(rows.packets * (DATA_OVERHEAD + rows.size))
+            return self._seal(rows, sealed, receiver, counter)
         segments = measure_untrusted(burst)
         count, size, last_size, _ = segments
         padded, last_padded = _padded(size, mtu), _padded(last_size, mtu)
         stride = DATA_OVERHEAD + padded
         buffer = bytearray(count * stride)
         self._segmenter.segment_into(burst, segments, buffer, DATA_HEADER_SIZE, stride)
-        counters = np.arange(counter, counter + count, dtype=np.uint64)
+        rows = _Plain(buffer, DATA_HEADER_SIZE, stride, count, padded, last_padded)
+        return self._seal(rows, buffer, receiver, counter)
+
+    # hot path: bench/engine
+    def _seal(
+        self, rows: _Plain, sealed: bytearray, receiver: int, counter: int
+    ) -> tuple[Buffer, int]:
+        """Seal rows into a buffer, which may be the one where they lie in their places."""
+        buffer, offset, row_stride, count, padded, last_padded = rows
+        stride = DATA_OVERHEAD + padded
         equal = count if padded == last_padded else count - 1
         done = 0
         if self._lanes is not None and equal >= PAYS_FROM:
-            memory = Memory(buffer)
+            counters = np.arange(counter, counter + count, dtype=np.uint64)
+            target = Memory(sealed)
+            source = target if buffer is sealed else Memory(buffer)
             self._lanes.seal(
                 self._key,
                 Memory(counters).rows(0, COUNTER_SIZE, equal, COUNTER_SIZE),
-                memory.rows(DATA_HEADER_SIZE, stride, equal, padded),
-                memory.rows(0, stride, equal, stride),
+                source.rows(offset, row_stride, equal, padded),
+                target.rows(0, stride, equal, stride),
                 receiver,
             )
             done = equal
-        view = memoryview(buffer)
+        source_view, view = memoryview(buffer), memoryview(sealed)
         for number in range(done, count):
             at = number * stride
-            _HEAD.pack_into(buffer, at, TYPE_DATA, receiver, counter + number)
+            _HEAD.pack_into(sealed, at, TYPE_DATA, receiver, counter + number)
             at += DATA_HEADER_SIZE
-            end = at + (padded if number < equal else last_padded)
+            size = padded if number < equal else last_padded
+            begin = offset + number * row_stride
             self._aead.encrypt_into(
-                _nonce(counter + number), view[at:end], None, view[at : end + _TAG]
+                _nonce(counter + number),
+                source_view[begin : begin + size],
+                None,
+                view[at : at + size + _TAG],
             )
         total = (count - 1) * stride + DATA_OVERHEAD + last_padded
         return view[:total], stride
@@ -127,16 +159,20 @@ class BurstKernels:
         """Return a key ready for use."""
         return Cipher(key, self._segmenter, self._lanes)
 
-    def count_untrusted(self, burst: TunBurst) -> int:
-        """Return how many packets a super packet of the host is.
+    def count_untrusted(self, burst: TunBurst | Opened) -> int:
+        """Return how many packets a super packet of the host, or a burst for a peer, is.
 
         Raises:
             Rejected: MALFORMED.
         """
+        if isinstance(burst, Opened):
+            return len(burst.sizes)
         return measure_untrusted(burst).packets
 
-    def segment(self, burst: TunBurst) -> list[Buffer]:
-        """Return the packets of a super packet that was counted."""
+    def segment(self, burst: TunBurst | Opened) -> list[Buffer]:
+        """Return the packets of a super packet or burst that was counted."""
+        if isinstance(burst, Opened):
+            return [burst.row(number) for number in range(len(burst.sizes))]
         return self._segmenter.segment_untrusted(burst)
 
     def complete(self, burst: TunBurst) -> Buffer:
@@ -166,6 +202,14 @@ class BurstKernels:
         return self._coalescer.coalesce_matrix(
             buffer, 0, stride, len(sizes), sizes[0], sizes[-1]
         )
+
+    def are_alike_untrusted(self, opened: Opened) -> bool:
+        """Tell whether all rows are IP packets that a router would treat alike."""
+        return are_alike_untrusted(opened)
+
+    def take_hop(self, opened: Opened) -> None:
+        """Lower the hop limit of rows that are alike by one."""
+        take_hop(opened)
 
     def coalesce(self, packets: Sequence[Buffer]) -> list[TunBurst]:
         """Return packets for the host as fewer, larger ones."""
