@@ -4,6 +4,7 @@ They have one header but for what differs from packet to packet of a sender: the
 and checksum of IPv4, the flow label of IPv6, and the length of the last.
 """
 
+import sys
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,8 @@ _V6_LENGTH_AT: Final = 4
 _V4_HOPS_AT: Final = 8
 _V6_HOPS_AT: Final = 7
 _V4_CSUM_AT: Final = 10
-_ONE_HOP: Final = 0x0100
+# A header sum that is lower by 0x0100, in the byte order of the host (RFC 1071, 2 B).
+_ONE_HOP: Final = 1 if sys.byteorder == "little" else 0x0100
 # Padding of a sender that pads as the paper says.
 _PADDING: Final = 16
 
@@ -31,8 +33,8 @@ def _mask(size: int, *blanks: tuple[int, int]) -> Bytes:
     return mask
 
 
-_V4_MASK: Final = _mask(_V4_SIZE, (2, 6), (10, 12))
-_V6_MASK: Final = _mask(_V6_SIZE, (2, 6))
+_V4_MASK: Final = _mask(_V4_SIZE, (4, 6), (10, 12))
+_V6_MASK: Final = _mask(_V6_SIZE, (2, 4))
 _V6_MASK[1] = 0xF0
 
 
@@ -48,34 +50,40 @@ def are_alike_untrusted(opened: Opened) -> bool:
     if count < 2 or sizes.count(size) + (last_size < size) < count:
         return False
     if last_size >= _V4_SIZE and buffer[0] == _V4_PLAIN:
-        mask, length_at, excluded = _V4_MASK, _V4_LENGTH_AT, 0
+        mask, at, excluded = _V4_MASK, _V4_LENGTH_AT, 0
     elif last_size >= _V6_SIZE and buffer[0] >> 4 == 6:
-        mask, length_at, excluded = _V6_MASK, _V6_LENGTH_AT, _V6_SIZE
+        mask, at, excluded = _V6_MASK, _V6_LENGTH_AT, _V6_SIZE
     else:
         return False
     width = len(mask)
     rows: Bytes = np.ndarray((count, width), np.uint8, buffer, 0, (stride, 1))
     same = (rows & mask).tobytes()
-    lengths = np.ndarray((count,), ">u2", buffer, length_at, (stride,)).tolist()
-    length, last_length = lengths[0] + excluded, lengths[-1] + excluded
+    head, tail = same[:width], same[-width:]
+    length = int.from_bytes(head[at : at + 2]) + excluded
+    last_length = int.from_bytes(tail[at : at + 2]) + excluded
     if (
-        same != same[:width] * count
-        or lengths.count(lengths[0]) + (length != last_length) < count
+        same[:-width] != head * (count - 1)
+        or head[:at] != tail[:at]
+        or head[at + 2 :] != tail[at + 2 :]
         or not 0 <= size - length < _PADDING
         or not 0 <= last_size - last_length < _PADDING
         or min(length, last_length) < width
+        or not (excluded or _verify(buffer, stride, count))
     ):
         return False
-    if not excluded:
-        words = np.ndarray((count, _V4_SIZE // 2), np.uint16, buffer, 0, (stride, 2))
-        if (np.add.reduce(words, axis=1, dtype=np.uint32) % MODULUS).any():
-            return False
     cells: Bytes = np.ndarray((count, stride), np.uint8, buffer)
     if size != length:
         cells[: count - 1, length:size] = 0
     if last_size != last_length:
         cells[count - 1, last_length:last_size] = 0
     return True
+
+
+def _verify(buffer: bytearray, stride: int, count: int) -> bool:
+    """Tell whether the header checksum of each row verifies."""
+    words = np.ndarray((count, _V4_SIZE // 2), np.uint16, buffer, 0, (stride, 2))
+    totals = np.add.reduce(words, axis=1, dtype=np.uint32) % MODULUS
+    return not any(totals.tobytes())
 
 
 # hot path: bench/kernels
@@ -87,7 +95,7 @@ def take_hop(opened: Opened) -> None:
     at = _V4_HOPS_AT if v4 else _V6_HOPS_AT
     np.ndarray((count,), np.uint8, buffer, at, (stride,))[:] = buffer[at] - 1
     if v4:
-        column = np.ndarray((count,), ">u2", buffer, _V4_CSUM_AT, (stride,))
+        checksums = np.ndarray((count,), np.uint16, buffer, _V4_CSUM_AT, (stride,))
         # RFC 1624, equation 3, for a word that is lower by 0x0100: HC' = HC + 0x0100.
-        totals = column.astype(np.uint32) + _ONE_HOP
-        column[:] = totals + (totals >= MODULUS) & MODULUS
+        checksums += checksums >= MODULUS - _ONE_HOP
+        checksums += _ONE_HOP
