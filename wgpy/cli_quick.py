@@ -31,6 +31,11 @@ def add_arguments(subparsers: "SubParsers") -> None:
     up = add_command(subparsers, "up", run_up, what, ("up wg0", "up --dry-run ./wg0.conf"))
     up.add_argument("target", metavar="FILE|NAME", help=_TARGET_HELP)
     _add_consent(up)
+    up.add_argument(
+        "--forward",
+        action="store_true",
+        help="send what a peer has for another on to that one, without the host's forwarding",
+    )
     what = "undo what up did"
     down = add_command(subparsers, "down", run_down, what, ("down wg0", "down ./wg0.conf"))
     down.add_argument("target", metavar="FILE|NAME", help=_TARGET_HELP)
@@ -111,7 +116,8 @@ def _change(
 ) -> int:
     from wgpy.upjob import Terms
 
-    terms = Terms(_say, (lambda _: True) if arguments.yes else _ask)
+    confirm = (lambda _: True) if arguments.yes else _ask
+    terms = Terms(_say, confirm, forward=getattr(arguments, "forward", False))
 
     def run() -> None:
         if arguments.dry_run:

@@ -8,7 +8,8 @@ In the background it logs to the system's log; with LOG_LEVEL set, where its sta
 SIGUSR1 switches debug lines on and off.
 
 Environment, as of wireguard-go: LOG_LEVEL (verbose, debug, info, error, silent), WG_TUN_FD,
-WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. Of ours: WGPY_LOG_FORMAT (text, json), WGPY_MTU.
+WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. Of ours: WGPY_LOG_FORMAT (text, json), WGPY_MTU,
+WGPY_FORWARD=1 (send what a peer has for another on to that one in process).
 """
 
 import os
@@ -77,7 +78,8 @@ def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) 
     def toggle() -> None:
         report.toggle_debug(environ.get("LOG_LEVEL"))
 
-    uvloop.run(_serve(tun, listener, ready, toggle))
+    forward = environ.get("WGPY_FORWARD") == "1"
+    uvloop.run(_serve(tun, listener, ready, toggle, forward=forward))
     return 0
 
 
@@ -106,6 +108,8 @@ async def _serve(
     listener: "UapiListener",
     ready: Callable[[], None],
     toggle_debug: Callable[[], None],
+    *,
+    forward: bool,
 ) -> None:
     import asyncio
 
@@ -120,7 +124,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGUSR1, toggle_debug)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
     with closing(listener):
-        async with Node(tun=tun) as node, asyncio.TaskGroup() as tasks:
+        async with Node(tun=tun, forward=forward) as node, asyncio.TaskGroup() as tasks:
             process.drop_privileges()
             waits = [
                 tasks.create_task(ended.wait()),

@@ -227,6 +227,13 @@ class Opened(NamedTuple):
         return memoryview(self.buffer)[start : start + self.sizes[number]]
 
 
+class Relayed(NamedTuple):
+    """What went from one peer to another without the host; bytes are those of inner packets."""
+
+    packets: int = 0
+    inner_bytes: int = 0
+
+
 class Deadline(NamedTuple):
     """When an engine wants to be woken, and why (for logs and tests)."""
 
@@ -295,6 +302,7 @@ class DeviceStatus:
     """A device as it is; `listen_port` is the port in use, or the one asked for while down.
 
     `drops` are reasons and numbers; `data_path` says in words what carries the packets.
+    `relayed` is None where packets of a peer for another are left to the host.
     """
 
     private_key: Secret | None
@@ -304,3 +312,4 @@ class DeviceStatus:
     peers: tuple[PeerStatus, ...]
     drops: tuple[tuple[str, int], ...] = ()
     data_path: str = ""
+    relayed: Relayed | None = None

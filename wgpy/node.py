@@ -75,6 +75,8 @@ class Node:
         embedded: report what is not WireGuard's as events, see `wgpy.events`.
         uapi: serve the socket that makes it an interface for `wg` and `wgpy show`; who removes
             the socket asks the node to end, as who deletes the interface does.
+        forward: send what a peer has for another peer on to that one in process, as a router
+            would, instead of handing it to the host.
         namespace: the network namespace (`ip netns`) to move the interface into; its UDP
             sockets stay where the node was started. Takes CAP_SYS_ADMIN.
     """
@@ -93,6 +95,7 @@ class Node:
         limits: Limits = PAPER_LIMITS,
         embedded: bool = False,
         uapi: bool = False,
+        forward: bool = False,
         namespace: str | None = None,
     ) -> None:
         self._asked_name = as_text("the interface name", name)
@@ -106,7 +109,9 @@ class Node:
         ]
         self._mtu = as_mtu(mtu)
         self._given_tun = tun
-        self._device = Device(clock.entropy, clock.wall_offset(), limits, embedded=embedded)
+        self._device = Device(
+            *(clock.entropy, clock.wall_offset(), limits), embedded=embedded, forward=forward
+        )
         self._readers: set[_Reader] = set()
         self._gone = asyncio.Event()
         self._running: Serving | None = None

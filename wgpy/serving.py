@@ -23,6 +23,7 @@ from wgpy.io.links import (
     LinkGone,
     LinkState,
     LinkWatch,
+    OwnAddresses,
     RouteChanged,
     RouteMtus,
 )
@@ -70,7 +71,7 @@ class Serving:
         self._udp = UdpLinux(offloads=_udp_offloads(switched_off(os.environ)))
         self._udp.failed = self.reporter.cannot_send
         self._udp.source_lost = lambda local: device.source_lost(local.host)
-        self._watch = _watch(tun)
+        self._watch = _watch(tun, own_addresses=device.forwards)
         self._driver = Driver(device, self._udp, tun, self._clock, self._after_step, self._gone)
 
     def start(self) -> None:
@@ -162,6 +163,8 @@ class Serving:
                 self._device.source_lost(None)
             case RouteMtus(mtus):
                 self._device.set_route_mtus(mtus)
+            case OwnAddresses(addresses):
+                self._device.set_own_addresses(addresses)
 
     def _set_up(self, *, up: bool) -> None:
         if up == self.up:
@@ -195,9 +198,9 @@ class Serving:
         self._link_changed()
 
 
-def _watch(tun: TunLinux) -> LinkWatch:
+def _watch(tun: TunLinux, *, own_addresses: bool) -> LinkWatch:
     try:
-        return LinkWatch(tun.fileno())
+        return LinkWatch(tun.fileno(), own_addresses=own_addresses)
     except OSError as error:
         raise ConfigError(
             f"rtnetlink cannot be had ({error.strerror}): "

@@ -47,12 +47,13 @@ class Terms:
 
     `say` takes lines for the user; `confirm` is asked before the ssh session is cut;
     `implementation` is the command that, given a name, starts the daemon and returns once its
-    UAPI socket answers; None for this program's own.
+    UAPI socket answers; None for this program's own. `forward` has our own relay between peers.
     """
 
     say: Callable[[str], None]
     confirm: Callable[[str], bool] = lambda _: False
     implementation: Sequence[str] | None = None
+    forward: bool = False
 
 
 @contextmanager
@@ -213,8 +214,11 @@ class Job:
         ours = self._terms.implementation is None
         # "--": the name is meant, even one like that of a command.
         command = [*(self._terms.implementation or (*own_command(), "--")), self.name]
+        environ = {**os.environ, "WGPY_FORWARD": "1"} if self._terms.forward else None
         try:
-            code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+            code = subprocess.run(  # noqa: S603
+                command, stdin=subprocess.DEVNULL, check=False, env=environ
+            ).returncode
         except OSError as error:
             raise ConfigError(f"{command[0]}: {error.strerror}") from None
         if code != 0:

@@ -91,19 +91,22 @@ class Node:
         nat: Nat | None = None,
         limits: Limits = PAPER_LIMITS,
         embedded: bool = False,
+        forward: bool = False,
     ) -> None:
         self.world = world
         self.address = address
         self.secret = secret(name)
         self.public = public_key(self.secret)
         self.events: list[Event] = []
-        self._make = (limits, embedded)
+        self._make = (limits, embedded, forward)
         self.device = self._device()
         self.host: Host = world.add(self.device, Endpoint(v4(outside), PORT), nat)
 
     def _device(self) -> Device:
-        limits, embedded = self._make
-        device = Device(self.world.entropy(), EPOCH, limits, embedded=embedded)
+        limits, embedded, forward = self._make
+        device = Device(
+            *(self.world.entropy(), EPOCH, limits), embedded=embedded, forward=forward
+        )
         device.configure(
             DeviceChange(private_key=self.secret, listen_port=PORT), self.world.now
         )

@@ -200,6 +200,23 @@ def test_without_resolvconf_the_file_is_replaced_and_comes_back(quick: Quick):
     assert quick.settled() == before
 
 
+def test_a_hub_comes_up_forwarding_in_process_and_the_host_stays_as_it_was(quick: Quick):
+    quick.write()
+    before = quick.lab.run(quick.ns, "sysctl", "-n", "net.ipv4.ip_forward").stdout
+    quick.wgpy("up", "--forward", quick.path)
+    shown = json.loads(quick.wgpy("show", quick.name, "--json").stdout)[quick.name]
+    assert shown["relayed"] == {"packets": 0, "bytes": 0}
+    assert "forwarding: " in quick.wgpy("show", quick.name).stdout
+    quick.wgpy("reload", quick.path)
+    shown = json.loads(quick.wgpy("show", quick.name, "--json").stdout)[quick.name]
+    assert shown["relayed"] is not None
+    assert quick.lab.run(quick.ns, "sysctl", "-n", "net.ipv4.ip_forward").stdout == before
+    quick.wgpy("down", quick.path)
+    quick.wgpy("up", quick.path)
+    shown = json.loads(quick.wgpy("show", quick.name, "--json").stdout)[quick.name]
+    assert shown["relayed"] is None
+
+
 def test_a_dry_run_shows_the_steps_and_changes_nothing(quick: Quick):
     quick.write("PostUp = touch /nonexistent/%i", f"AllowedIPs = {FULL}")
     before = quick.settled()

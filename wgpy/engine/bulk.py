@@ -15,11 +15,17 @@ class Cipher(Protocol):
     """One key of a session, for bursts (paper 5.4.6)."""
 
     def seal(
-        self, burst: TunBurst, segments: Segments, receiver: int, counter: int, mtu: int
+        self,
+        burst: TunBurst | Opened,
+        segments: Segments,
+        receiver: int,
+        counter: int,
+        mtu: int,
     ) -> Sealed:
-        """Return a data message for each packet of a super packet that was measured.
+        """Return a data message for each packet of what was measured.
 
-        They lie end to end; the number is the size of all but the last.
+        They lie end to end; the number is the size of all but the last. A burst for another
+        peer, alike, has its padding already.
         """
 
     def seal_equal(
@@ -40,15 +46,15 @@ class Kernels(Protocol):
     def cipher(self, key: bytes) -> Cipher:
         """Return a key ready for use."""
 
-    def measure_untrusted(self, burst: TunBurst) -> Segments:
-        """Return what packets a super packet of the host is.
+    def measure_untrusted(self, burst: TunBurst | Opened) -> Segments:
+        """Return what packets a super packet of the host, or a burst for a peer, is.
 
         Raises:
             Rejected: MALFORMED.
         """
 
-    def segment(self, burst: TunBurst) -> list[Buffer]:
-        """Return the packets of a super packet that was measured."""
+    def segment(self, burst: TunBurst | Opened) -> list[Buffer]:
+        """Return the packets of a super packet or burst that was measured."""
 
     def complete(self, burst: TunBurst) -> Buffer:
         """Return one packet of the host with its checksum filled in."""
@@ -61,6 +67,15 @@ class Kernels(Protocol):
 
         With one, the plaintexts but the first are used up.
         """
+
+    def are_alike_untrusted(self, opened: Opened) -> bool:
+        """Tell whether all rows are IP packets that a router would treat alike.
+
+        All have a size above 0. With True, all are sound, and their padding is short and zero.
+        """
+
+    def take_hop(self, opened: Opened) -> None:
+        """Lower the hop limit of rows that are alike by one; it is 1 at least."""
 
     def coalesce(self, packets: Sequence[Buffer]) -> list[TunBurst]:
         """Return packets for the host as fewer, larger ones."""

@@ -17,6 +17,7 @@ from wgpy.engine.indices import IndexTable
 from wgpy.engine.outgoing import Outgoing
 from wgpy.engine.peer import Peer
 from wgpy.engine.reception import Reception
+from wgpy.engine.relay import Relay
 from wgpy.engine.roster import Roster
 from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import Drop, Rejected
@@ -27,6 +28,7 @@ from wgpy.model import (
     Deadline,
     DeviceChange,
     DeviceStatus,
+    InterfaceAddress,
     Prefix,
     PublicKey,
     TunBurst,
@@ -43,6 +45,7 @@ class Device:
         limits: when sessions are renewed and end.
         embedded: hand over what is not WireGuard's (first byte >= 0x80; inner packets that are
             not IP) as events instead of dropping it.
+        forward: send what a peer has for another on to that one, instead of to the host.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Device:
         limits: Limits = PAPER_LIMITS,
         *,
         embedded: bool = False,
+        forward: bool = False,
     ) -> None:
         self.listen_port = 0
         self.fwmark = 0
@@ -60,7 +64,8 @@ class Device:
         self._reception = Reception(self._common, self._roster.peers)
         self._deadlines: Deadlines[Peer] = Deadlines()
         self._outgoing = Outgoing(self._common, self._roster)
-        self._incoming = Incoming(self._common, self._roster, embedded=embedded)
+        self._relay = Relay(self._common, self._roster) if forward else None
+        self._incoming = Incoming(self._common, self._roster, self._relay, embedded=embedded)
         self._embedded = embedded
 
     # --- the engine's verbs ---
@@ -152,6 +157,7 @@ class Device:
             fwmark=self.fwmark,
             peers=self._roster.status(),
             drops=tuple((drop.value, count) for drop, count in self._out.drops.items()),
+            relayed=None if self._relay is None else self._relay.relayed,
         )
 
     def set_up(self, now: float, *, up: bool) -> None:
@@ -178,7 +184,20 @@ class Device:
 
     def set_route_mtus(self, routes: Iterable[tuple[Prefix, int]]) -> None:
         """Follow routes through the interface with an MTU of their own."""
+        routes = tuple(routes)
         self._outgoing.set_route_mtus(routes)
+        if self._relay is not None:
+            self._relay.set_route_mtus(routes)
+
+    @property
+    def forwards(self) -> bool:
+        """Whether packets of a peer for another go on to that one, instead of to the host."""
+        return self._relay is not None
+
+    def set_own_addresses(self, addresses: Iterable[InterfaceAddress]) -> None:
+        """Follow the addresses of the host: what is for them is not sent on to a peer."""
+        if self._relay is not None:
+            self._relay.set_own_addresses(addresses)
 
     def set_wall_offset(self, wall_offset: float) -> None:
         """Follow the wall clock: Unix time minus `now`."""

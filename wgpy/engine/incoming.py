@@ -1,4 +1,4 @@
-"""Data messages from the network: opened, checked, and handed to the host.
+"""Data messages from the network: opened, checked, and handed to the host or relayed.
 
 The order of checks is the kernel's: index, age, authenticity, replay, then where the peer is,
 sessions and timers, and only then whether the inner source may come from this peer. A burst
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from wgpy.engine import constants
 from wgpy.engine.common import Common, Path
 from wgpy.engine.peer import Peer
+from wgpy.engine.relay import Relay
 from wgpy.engine.roster import Roster
 from wgpy.engine.session import REPLAYED
 from wgpy.errors import Drop, Rejected
@@ -19,11 +20,17 @@ from wgpy.wire import ip, messages
 
 
 class Incoming:
-    """The way of data messages through a device; `embedded` as in `Device`."""
+    """The way of data messages through a device; `embedded` as in `Device`.
 
-    def __init__(self, common: Common[Peer], roster: Roster, *, embedded: bool) -> None:
+    Without a relay all that is good is the host's.
+    """
+
+    def __init__(
+        self, common: Common[Peer], roster: Roster, relay: Relay | None, *, embedded: bool
+    ) -> None:
         self._common = common
         self._roster = roster
+        self._relay = relay
         self._embedded = embedded
 
     # hot path: bench/engine
@@ -79,13 +86,20 @@ class Incoming:
             return
         touched[peer] = None
         path = Path(burst.remote, burst.local)
-        self._deliver(peer, peer.receive_data(session, run, path, now), burst, now)
+        plaintexts = peer.receive_data(session, run, path, now)
+        self._deliver(peer, plaintexts, burst, touched, now)
 
     def _deliver(
-        self, peer: Peer, plaintexts: Sequence[Buffer], burst: Burst, now: float
+        self,
+        peer: Peer,
+        plaintexts: Sequence[Buffer],
+        burst: Burst,
+        touched: dict[Peer, None],
+        now: float,
     ) -> None:
-        """Check plaintexts that are not empty, and hand those that are good to the host."""
-        received, packets = 0, []
+        """Check plaintexts that are not empty, and hand on those that are good."""
+        received = 0
+        packets: list[Buffer] = []
         lookup = self._roster.routes.lookup
         for plaintext in plaintexts:
             try:
@@ -102,6 +116,8 @@ class Incoming:
                 packet = ip.ecn_from_outer(packet, burst.tos)
             packets.append(packet)
         peer.count_received(received)
+        if self._relay is not None:
+            packets = self._relay.take(peer, packets, touched, now)
         kernels, new = self._common.kernels, tuple.__new__
         if kernels is not None and len(packets) > 1:
             self._common.out.packets += kernels.coalesce(packets)
@@ -143,17 +159,22 @@ class Incoming:
                 return
         touched[peer] = None
         peer.received(session, Path(burst.remote, burst.local), now, data=max(sizes) > 0)
-        if smallest <= 0 or not self._deliver_whole(peer, opened, burst, now):
-            peer.count_received(messages.DATA_OVERHEAD * sizes.count(0))
-            rows = [opened.row(number) for number, size in enumerate(sizes) if size > 0]
-            self._deliver(peer, rows, burst, now)
+        if smallest > 0 and not ip.marks(burst.tos):
+            way = None if self._relay is None else self._relay.way_untrusted(opened.row(0))
+            if self._relay is None or way is None:
+                done = self._deliver_whole(peer, opened, burst, now)
+            else:
+                done = self._relay.take_burst(peer, way, opened, touched, now)
+            if done:
+                return
+        peer.count_received(messages.DATA_OVERHEAD * sizes.count(0))
+        rows = [opened.row(number) for number, size in enumerate(sizes) if size > 0]
+        self._deliver(peer, rows, burst, touched, now)
 
     def _deliver_whole(self, peer: Peer, opened: Opened, burst: Burst, now: float) -> bool:
         """Hand all plaintexts to the host as one super packet, if they are one good flow."""
         kernels = self._common.kernels
-        if kernels is None or ip.marks(burst.tos):
-            return False
-        merged = kernels.merge(opened)
+        merged = None if kernels is None else kernels.merge(opened)
         if merged is None:
             return False
         source, _ = ip.source_and_size_untrusted(opened.row(0))

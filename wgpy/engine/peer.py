@@ -38,6 +38,7 @@ from wgpy.model import (
     Burst,
     Deadline,
     Endpoint,
+    Opened,
     PublicKey,
     TunBurst,
 )
@@ -106,8 +107,8 @@ class Peer:
             self._emit_burst(*sealed, len(packets), tos)
         self._sent(session, now, data=True)
 
-    def send_burst(self, burst: TunBurst, tos: int, mtu: int, now: float) -> None:
-        """Send a super packet, sealed as one; without a session its packets wait."""
+    def send_burst(self, burst: TunBurst | Opened, tos: int, mtu: int, now: float) -> None:
+        """Send a super packet or burst, sealed as one; without a session its packets wait."""
         kernels, session = self._common.kernels, self._slots.current
         assert kernels is not None, "nobody asked the host for super packets"
         try:

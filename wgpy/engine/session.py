@@ -156,7 +156,7 @@ class Session:
         return opened
 
     def seal_burst(
-        self, burst: TunBurst, segments: Segments, mtu: int, kernels: Kernels
+        self, burst: TunBurst | Opened, segments: Segments, mtu: int, kernels: Kernels
     ) -> Sealed:
         """Return the data messages of a super packet; the caller asked `can_send`."""
         sending, _ = self._bulk.by(kernels)

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from wgpy.io import netlink
 from wgpy.io.tun_linux import TUNGETIFF
-from wgpy.model import Prefix
+from wgpy.model import InterfaceAddress, Prefix
 
 TUNGETDEVNETNS: Final = 0x54E3
 IFF_UP: Final = 0x1
@@ -72,7 +72,16 @@ class RouteMtus:
     mtus: tuple[tuple[Prefix, int], ...]
 
 
-LinkEvent: TypeAlias = LinkState | LinkGone | AddressGone | RouteChanged | RouteMtus
+@dataclass(frozen=True, slots=True)
+class OwnAddresses:
+    """All addresses of the interface's namespace, the interface's own before the others."""
+
+    addresses: tuple[InterfaceAddress, ...]
+
+
+LinkEvent: TypeAlias = (
+    LinkState | LinkGone | AddressGone | RouteChanged | RouteMtus | OwnAddresses
+)
 
 
 class _Place(NamedTuple):
@@ -85,10 +94,10 @@ class _Place(NamedTuple):
 class LinkWatch:
     """Watches one TUN interface by its descriptor, and the routes and addresses around it."""
 
-    def __init__(self, tun_fd: int) -> None:
+    def __init__(self, tun_fd: int, *, own_addresses: bool = False) -> None:
         """Begin to watch; to be called in the namespace of the UDP sockets.
 
-        The first `receive` returns the state as it is.
+        The first `receive` returns the state as it is. `own_addresses` are told if asked for.
 
         Raises:
             OSError: rtnetlink cannot be had.
@@ -103,6 +112,7 @@ class LinkWatch:
         self._routes: dict[tuple[int, bytes, int, int, int, int], int] = {}
         self._told: tuple[tuple[Prefix, int], ...] = ()
         self._events: list[LinkEvent] = []
+        self._addresses = _Addresses() if own_addresses else None
         self._locate()
 
     @property
@@ -146,6 +156,8 @@ class LinkWatch:
             self._locate()
             self._tell(RouteChanged())
         self._tell_mtus()
+        if self._addresses is not None and self._place is not None:
+            self._events += self._addresses.news(self._place)
         events, self._events = self._events, []
         return events
 
@@ -156,8 +168,11 @@ class LinkWatch:
             self._take_link(kind, netlink.link(content), origin)
         elif kind in (netlink.RTM_NEWROUTE, netlink.RTM_DELROUTE):
             self._take_route(kind, netlink.route(content), origin)
-        elif kind == netlink.RTM_DELADDR:
-            self._take_address(netlink.address(content), origin)
+        elif kind in (netlink.RTM_NEWADDR, netlink.RTM_DELADDR):
+            if self._addresses is not None:
+                self._addresses.stale = True
+            if kind == netlink.RTM_DELADDR:
+                self._take_address(netlink.address(content), origin)
 
     def _take_link(self, kind: int, link: netlink.Link, origin: int | None) -> None:
         gone = kind == netlink.RTM_DELLINK
@@ -217,6 +232,8 @@ class LinkWatch:
             self._do_without_asking(name)
             return
         place = _Place(nsid, link.interface)
+        if self._addresses is not None:
+            self._addresses.stale = True
         if place != self._place:
             self._place = place
             self._routes.clear()
@@ -307,6 +324,30 @@ class LinkWatch:
     def _tell(self, event: LinkEvent) -> None:
         if event not in self._events:
             self._events.append(event)
+
+
+class _Addresses:
+    """The addresses of the interface's namespace, asked for again whenever one changes."""
+
+    def __init__(self) -> None:
+        self.stale = True
+        self._told: OwnAddresses | None = None
+
+    def news(self, place: _Place) -> list[LinkEvent]:
+        """Return what there is to tell; what cannot be asked for stays as it was."""
+        if not self.stale:
+            return []
+        self.stale = False
+        try:
+            found = netlink.addresses(place.nsid)
+        except OSError:
+            return []
+        found.sort(key=lambda address: address.interface != place.interface)
+        told = OwnAddresses(tuple(InterfaceAddress(each.host, each.length) for each in found))
+        if told == self._told:
+            return []
+        self._told = told
+        return [told]
 
 
 def _listen() -> tuple[socket.socket, bool]:

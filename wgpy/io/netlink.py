@@ -26,7 +26,9 @@ RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
 RTM_SETLINK: Final = 19
+RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
+RTM_GETADDR: Final = 22
 RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25
 RTM_GETROUTE: Final = 26
@@ -48,6 +50,7 @@ IFLA_TARGET_NETNSID: Final = 46
 IFLA_NEW_IFINDEX: Final = 49
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
+IFA_TARGET_NETNSID: Final = 10
 RTA_DST: Final = 1
 RTA_OIF: Final = 4
 RTA_PRIORITY: Final = 6
@@ -88,6 +91,7 @@ class Address(NamedTuple):
 
     interface: int
     host: bytes
+    length: int
 
 
 class Route(NamedTuple):
@@ -138,9 +142,9 @@ def link(content: bytes) -> Link:
 
 def address(content: bytes) -> Address:
     """Read RTM_NEWADDR or RTM_DELADDR; of a point-to-point pair the own end."""
-    *_, index = _IFADDRMSG.unpack_from(content)
+    _family, length, _flags, _scope, index = _IFADDRMSG.unpack_from(content)
     found = attributes(content, _IFADDRMSG.size)
-    return Address(index, found.get(IFA_LOCAL) or found.get(IFA_ADDRESS, b""))
+    return Address(index, found.get(IFA_LOCAL) or found.get(IFA_ADDRESS, b""), length)
 
 
 def route(content: bytes) -> Route:
@@ -181,6 +185,19 @@ def routes_through(interface: int) -> list[Route]:
         answers = _ask(RTM_GETROUTE, NLM_F_DUMP, wanted)
         found += [route(content) for kind, content in answers if kind == RTM_NEWROUTE]
     return found
+
+
+def addresses(nsid: int | None) -> list[Address]:
+    """Ask for all addresses of both families, of another namespace if `nsid` is not None.
+
+    Raises:
+        OSError: CAP_NET_ADMIN over that namespace is missing, or Linux 5.0.
+    """
+    wanted = _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    if nsid is not None:
+        wanted += _pack(IFA_TARGET_NETNSID, _INT.pack(nsid))
+    answers = _ask(RTM_GETADDR, NLM_F_DUMP, wanted)
+    return [address(content) for kind, content in answers if kind == RTM_NEWADDR]
 
 
 def set_gso_max_size(interface: int, size: int) -> None:

@@ -13,11 +13,13 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from wgpy.kernels.alike import are_alike_untrusted, take_hop
 from wgpy.kernels.coalesce import coalesce
 from wgpy.kernels.compiled import CompiledCoalescer, CompiledSegmenter
 from wgpy.kernels.inorder import Coalescer
 from wgpy.kernels.lanes import PAYS_FROM, Lanes
 from wgpy.kernels.segment import Segmenter, complete_checksum, measure_untrusted
+from wgpy.kernels.sums import Bytes
 from wgpy.model import Buffer, Heads, Opened, Segments, TunBurst
 from wgpy.wire.messages import DATA_HEADER_SIZE, DATA_OVERHEAD, TYPE_DATA
 
@@ -41,17 +43,29 @@ class Cipher:
 
     # hot path: bench/engine
     def seal(
-        self, burst: TunBurst, segments: Segments, receiver: int, counter: int, mtu: int
+        self,
+        burst: TunBurst | Opened,
+        segments: Segments,
+        receiver: int,
+        counter: int,
+        mtu: int,
     ) -> tuple[Buffer, int]:
-        """Return a data message for each packet of a super packet that was measured.
+        """Return a data message for each packet of what was measured.
 
         They lie end to end; the number is the size of all but the last.
         """
         count, size, last_size, _ = segments
-        padded, last_padded = _padded(size, mtu), _padded(last_size, mtu)
-        stride = DATA_OVERHEAD + padded
-        buffer = bytearray(count * stride)
-        self._segmenter.segment_into(burst, segments, buffer, DATA_HEADER_SIZE, stride)
+        if isinstance(burst, Opened):
+            padded, last_padded = size, last_size
+            stride = DATA_OVERHEAD + padded
+            buffer = bytearray(count * stride)
+            source = np.ndarray((count, size), np.uint8, burst.buffer, 0, (burst.stride, 1))
+            _rows(buffer, stride, size)[:] = source
+        else:
+            padded, last_padded = _padded(size, mtu), _padded(last_size, mtu)
+            stride = DATA_OVERHEAD + padded
+            buffer = bytearray(count * stride)
+            self._segmenter.segment_into(burst, segments, buffer, DATA_HEADER_SIZE, stride)
         equal = count if padded == last_padded else count - 1
         done = 0
         view = memoryview(buffer)
@@ -89,8 +103,8 @@ class Cipher:
             return None
         stride = DATA_OVERHEAD + _padded(size, mtu)
         buffer = bytearray(count * stride)
-        rows = np.ndarray((count, size), np.uint8, buffer, DATA_HEADER_SIZE, (stride, 1))
-        rows[:] = np.frombuffer(b"".join(packets), np.uint8).reshape(count, size)
+        source = np.frombuffer(b"".join(packets), np.uint8)
+        _rows(buffer, stride, size)[:] = source.reshape(count, size)
         view = memoryview(buffer)
         self._lanes.seal_messages(self._key, view, count, receiver, counter)
         return view, stride
@@ -138,16 +152,20 @@ class BurstKernels:
         """Return a key ready for use."""
         return Cipher(key, self._segmenter, self._lanes)
 
-    def measure_untrusted(self, burst: TunBurst) -> Segments:
-        """Return what packets a super packet of the host is.
+    def measure_untrusted(self, burst: TunBurst | Opened) -> Segments:
+        """Return what packets a super packet of the host, or a burst for a peer, is.
 
         Raises:
             Rejected: MALFORMED.
         """
+        if isinstance(burst, Opened):
+            return Segments(len(burst.sizes), burst.sizes[0], burst.sizes[-1], 0)
         return measure_untrusted(burst)
 
-    def segment(self, burst: TunBurst) -> list[Buffer]:
-        """Return the packets of a super packet that was measured."""
+    def segment(self, burst: TunBurst | Opened) -> list[Buffer]:
+        """Return the packets of a super packet or burst that was measured."""
+        if isinstance(burst, Opened):
+            return [burst.row(number) for number in range(len(burst.sizes))]
         return self._segmenter.segment_untrusted(burst)
 
     def complete(self, burst: TunBurst) -> Buffer:
@@ -178,9 +196,23 @@ class BurstKernels:
             buffer, 0, stride, len(sizes), sizes[0], sizes[-1]
         )
 
+    def are_alike_untrusted(self, opened: Opened) -> bool:
+        """Tell whether all rows are IP packets that a router would treat alike."""
+        return are_alike_untrusted(opened)
+
+    def take_hop(self, opened: Opened) -> None:
+        """Lower the hop limit of rows that are alike by one."""
+        take_hop(opened)
+
     def coalesce(self, packets: Sequence[Buffer]) -> list[TunBurst]:
         """Return packets for the host as fewer, larger ones."""
         return coalesce(packets, udp=self._udp)
+
+
+def _rows(buffer: bytearray, stride: int, size: int) -> Bytes:
+    """Return where the plaintexts are in a buffer of data messages."""
+    count = len(buffer) // stride
+    return np.ndarray((count, size), np.uint8, buffer, DATA_HEADER_SIZE, (stride, 1))
 
 
 def _padded(size: int, mtu: int) -> int:

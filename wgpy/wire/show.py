@@ -6,6 +6,8 @@ JSON of `wgpy show --json`: one object, a member an interface, by name:
     listen_port           number
     fwmark                number, 0 is off
     data_path             what carries the packets, in words for people
+    relayed               null unless it forwards; else an object of packets and bytes, which
+                          went from peer to peer in process
     drops                 what was dropped: reason to number of packets or messages
     peers                 list, in the device's order, of
       public_key            base64
@@ -23,7 +25,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from wgpy.model import DeviceStatus, PeerStatus
+from wgpy.model import DeviceStatus, PeerStatus, Relayed
 from wgpy.wire.text import format_endpoint, format_prefix
 
 HIDDEN: Final = "(hidden)"
@@ -84,6 +86,10 @@ def _device_fields(device: DeviceStatus) -> list[tuple[str, str]]:
         fields.append(("fwmark", f"{device.fwmark:#x}"))
     if device.data_path:
         fields.append(("data path", device.data_path))
+    if device.relayed is not None:
+        packets, size = device.relayed
+        told = f"{packets} packets, {format_size(size)}, from peer to peer"
+        fields.append(("forwarding", told))
     for reason, count in sorted(device.drops, key=lambda drop: -drop[1]):
         fields.append(("dropped", f"{count}: {reason}"))
     return fields
@@ -143,9 +149,16 @@ def _plain_device(device: DeviceStatus) -> dict[str, object]:
         "listen_port": device.listen_port,
         "fwmark": device.fwmark,
         "data_path": device.data_path,
+        "relayed": _plain_relayed(device.relayed),
         "drops": dict(device.drops),
         "peers": [_plain_peer(peer) for peer in device.peers],
     }
+
+
+def _plain_relayed(relayed: Relayed | None) -> dict[str, int] | None:
+    if relayed is None:
+        return None
+    return {"packets": relayed.packets, "bytes": relayed.inner_bytes}
 
 
 def _plain_peer(peer: PeerStatus) -> dict[str, object]:

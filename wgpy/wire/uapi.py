@@ -41,6 +41,7 @@ _NANO = 10**9
 _MAX_KEY_NAME = 32
 DROP_KEY: Final = "wgpy_drop"
 DATA_PATH_KEY: Final = "wgpy_data_path"
+RELAYED_KEY: Final = "wgpy_relayed"
 
 
 class Operation(Enum):
@@ -294,8 +295,9 @@ def format_errno(errno: int, operation: Operation | None) -> bytes:
 def format_get(status: DeviceStatus) -> bytes:
     """Return the answer to a `get`, in the order of wireguard-go.
 
-    What carries the packets and what was dropped (a count, a blank, the reason) follow the
-    device's properties under keys of our own, which `wg` passes over.
+    What carries the packets, what was relayed (packets, a blank, bytes) and what was dropped (a
+    count, a blank, the reason) follow the device's properties under keys of our own, which `wg`
+    passes over.
     """
     lines: list[str] = []
     if status.private_key is not None and not status.private_key.is_zero:
@@ -306,6 +308,9 @@ def format_get(status: DeviceStatus) -> bytes:
         lines.append(f"fwmark={status.fwmark}")
     if status.data_path:
         lines.append(f"{DATA_PATH_KEY}={status.data_path}")
+    if status.relayed is not None:
+        packets, size = status.relayed
+        lines.append(f"{RELAYED_KEY}={packets} {size}")
     lines += [f"{DROP_KEY}={count} {reason}" for reason, count in status.drops]
     for peer in status.peers:
         lines += _peer_status_lines(peer)

@@ -17,6 +17,7 @@ from wgpy.model import (
     PeerChange,
     PeerStatus,
     PublicKey,
+    Relayed,
     Secret,
 )
 from wgpy.wire.text import (
@@ -27,7 +28,7 @@ from wgpy.wire.text import (
     parse_number,
     parse_prefix,
 )
-from wgpy.wire.uapi import DATA_PATH_KEY, DROP_KEY, Operation, UapiError
+from wgpy.wire.uapi import DATA_PATH_KEY, DROP_KEY, RELAYED_KEY, Operation, UapiError
 
 GET: Final = f"{Operation.GET.value}\n\n".encode()
 _MAX_U16 = 2**16 - 1
@@ -107,6 +108,7 @@ def parse_get(answer: Buffer) -> DeviceStatus:
             tuple(_peer_status(section) for section in sections[1:]),
             tuple(map(_drop, device.get(DROP_KEY, ()))),
             device.get(DATA_PATH_KEY, [""])[-1],
+            _relayed(device[RELAYED_KEY][-1]) if RELAYED_KEY in device else None,
         )
     except ConfigError as error:
         raise UapiError(EPROTO, f"the device answers what is no state: {error}") from None
@@ -131,6 +133,11 @@ def _peer_status(section: _Section) -> PeerStatus:
 def _drop(text: str) -> tuple[str, int]:
     count, _, reason = text.partition(" ")
     return reason, parse_number(count, _MAX_U64)
+
+
+def _relayed(text: str) -> Relayed:
+    packets, _, size = text.partition(" ")
+    return Relayed(parse_number(packets, _MAX_U64), parse_number(size, _MAX_U64))
 
 
 def _secret(section: _Section, key: str) -> Secret | None:

@@ -3,6 +3,7 @@ import re
 import select
 import socket
 from collections.abc import Iterator
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +19,12 @@ from wgpy.io.links import (
     LinkGone,
     LinkState,
     LinkWatch,
+    OwnAddresses,
     RouteChanged,
     RouteMtus,
 )
 from wgpy.io.tun_linux import TunLinux
-from wgpy.model import Prefix
+from wgpy.model import InterfaceAddress, Prefix
 
 pytestmark = pytest.mark.root
 
@@ -362,3 +364,67 @@ def test_the_constants_are_those_of_the_system():
         assert match is not None
         value = 0x300 if name == "NLM_F_DUMP" else int(match[1])
         assert value == getattr(netlink, name)
+
+
+# --- addresses of the host -------------------------------------------------------------------
+
+
+def own(*texts: str) -> OwnAddresses:
+    return OwnAddresses(tuple(InterfaceAddress(*address(text)) for text in texts))
+
+
+def address(text: str) -> tuple[bytes, int]:
+    interface = ip_interface(text)
+    return interface.ip.packed, interface.network.prefixlen
+
+
+LOOPBACK = ("127.0.0.1/8", "::1/128")
+WAY = ("198.51.100.1/24", "2001:db8:1::1/64")
+
+
+def addresses(watch: LinkWatch, *wanted: str) -> list[InterfaceAddress]:
+    """Wait until the addresses last told are these, in any order; return them in theirs."""
+    got: list[OwnAddresses] = []
+
+    def arrived() -> bool:
+        got.extend(event for event in watch.receive() if isinstance(event, OwnAddresses))
+        return bool(got) and sorted(got[-1].addresses) == sorted(own(*wanted).addresses)
+
+    wait_until(arrived, 5, f"{wanted}")
+    return list(got[-1].addresses)
+
+
+@pytest.fixture
+def asked(home: Home) -> Iterator[LinkWatch]:
+    made = LinkWatch(home.tun.fileno(), own_addresses=True)
+    yield made
+    made.close()
+
+
+def test_addresses_of_the_host_are_told_as_they_come_and_go(lab, home, asked):
+    addresses(asked, *LOOPBACK, *WAY)
+    lab.address(home.ns, "tun0", "10.0.0.1/24", "fd00::1/64")
+    found = addresses(asked, *LOOPBACK, *WAY, "10.0.0.1/24", "fd00::1/64")
+    assert set(found[:2]) == set(own("10.0.0.1/24", "fd00::1/64").addresses)
+    lab.ip(home.ns, "address", "delete", "198.51.100.1/24", "dev", "way")
+    addresses(asked, *LOOPBACK, WAY[1], "10.0.0.1/24", "fd00::1/64")
+
+
+def test_addresses_are_those_of_where_the_interface_is(lab, home, asked):
+    addresses(asked, *LOOPBACK, *WAY)
+    elsewhere = lab.ns()
+    lab.sysctl(elsewhere, "net.ipv6.conf.default.addr_gen_mode", 1)
+    lab.ip(home.ns, "link", "set", "tun0", "netns", elsewhere)
+    addresses(asked, *LOOPBACK)
+    lab.sysctl(elsewhere, "net.ipv6.conf.tun0.addr_gen_mode", 1)
+    lab.address(elsewhere, "tun0", "10.0.0.1/32")
+    addresses(asked, *LOOPBACK, "10.0.0.1/32")
+    lab.address(home.ns, "way", "198.51.100.2/24")
+    lab.ip(elsewhere, "address", "add", "10.0.0.2/32", "dev", "lo")
+    found = addresses(asked, *LOOPBACK, "10.0.0.1/32", "10.0.0.2/32")
+    assert found[0] == own("10.0.0.1/32").addresses[0]
+
+
+def test_nobody_is_told_of_addresses_who_did_not_ask(lab, home, watch):
+    lab.ip(home.ns, "address", "add", "203.0.113.5/32", "dev", "lo")
+    assert [e for e in quiet(watch, lab, home.ns) if isinstance(e, OwnAddresses)] == []

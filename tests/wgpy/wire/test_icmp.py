@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgpy.wire.icmp import unreachable
+from wgpy.wire.icmp import time_exceeded, too_big, unreachable
 from wgpy.wire.ip import checksum, destination_untrusted, source_and_size_untrusted
 
 UDP, ICMP, ICMP6, NO_NEXT = 17, 1, 58, 59
@@ -71,6 +71,46 @@ def test_an_ipv6_host_is_told_from_the_destination():
     assert answer[48:] == packet
     pseudo = answer[8:40] + (len(answer) - 40).to_bytes(4) + bytes([0, 0, 0, ICMP6])
     assert checksum(pseudo + answer[40:] + bytes(len(answer) % 2)) == 0
+
+
+V4_SPEAKER, V6_SPEAKER = ip_address("10.9.9.9").packed, ip_address("fd00::9").packed
+
+
+def test_a_router_tells_of_a_spent_hop_limit_from_an_address_of_its_own():
+    four = time_exceeded(v4(), V4_SPEAKER)
+    assert four is not None
+    assert four[12:16] == V4_SPEAKER
+    assert four[20:22] == bytes([11, 0])
+    assert four[24:28] == bytes(4)
+    six = time_exceeded(v6(), V6_SPEAKER)
+    assert six is not None
+    assert six[8:24] == V6_SPEAKER
+    assert six[40:42] == bytes([3, 0])
+    assert verifies(four)
+    assert verifies(six)
+
+
+def test_a_router_tells_how_large_a_packet_may_be():
+    four, six = too_big(v4(), 1380, V4_SPEAKER), too_big(v6(), 1280)
+    assert four is not None
+    assert six is not None
+    assert four[20:22] + four[24:28] == bytes([3, 4, 0, 0]) + (1380).to_bytes(2)
+    assert six[40:42] + six[44:48] == bytes([2, 0]) + (1280).to_bytes(4)
+    assert six[8:24] == ip_address("fd00::2").packed
+    assert verifies(four)
+    assert verifies(six)
+
+
+@pytest.mark.parametrize("packet", [v4(bytes([11]) * 9, protocol=ICMP), v6(b"", size=9), b""])
+def test_no_error_answers_an_error_or_what_is_malformed(packet):
+    assert time_exceeded(packet) is too_big(packet, 1280) is unreachable(packet) is None
+
+
+def verifies(answer: bytes) -> bool:
+    if answer[0] >> 4 == 4:
+        return checksum(answer[:20]) == checksum(answer[20:]) == 0
+    pseudo = answer[8:40] + (len(answer) - 40).to_bytes(4) + bytes([0, 0, 0, ICMP6])
+    return checksum(pseudo + answer[40:] + bytes(len(answer) % 2)) == 0
 
 
 @pytest.mark.parametrize(

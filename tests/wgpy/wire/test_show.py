@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from wgpy.model import DeviceStatus, Endpoint, PeerStatus, PublicKey, Secret
+from wgpy.model import DeviceStatus, Endpoint, PeerStatus, PublicKey, Relayed, Secret
 from wgpy.wire.show import (
     format_ago,
     format_human,
@@ -76,6 +76,7 @@ def test_programs_get_the_documented_members():
         "listen_port": 0,
         "fwmark": 0,
         "data_path": "",
+        "relayed": None,
         "drops": {},
         "peers": [],
     }
@@ -92,6 +93,14 @@ def test_programs_get_the_documented_members():
         "persistent_keepalive": 25,
     }
     assert SECRET.to_base64() not in format_json({"wg0": DEVICE})
+
+
+def test_a_device_that_forwards_says_how_much_went_from_peer_to_peer():
+    device = DeviceStatus(None, None, 0, 0, (), relayed=Relayed(3, 4096))
+    lines = format_human("wg0", device, 0.0, paint_plain).splitlines()
+    assert lines[1:] == ["  forwarding: 3 packets, 4.00 KiB, from peer to peer"]
+    shown = json.loads(format_json({"wg0": device}))["wg0"]
+    assert shown["relayed"] == {"packets": 3, "bytes": 4096}
 
 
 def test_what_was_dropped_is_shown_the_most_frequent_first():

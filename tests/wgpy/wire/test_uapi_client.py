@@ -12,6 +12,7 @@ from wgpy.model import (
     PeerChange,
     PeerStatus,
     PublicKey,
+    Relayed,
     Secret,
 )
 from wgpy.wire.text import mask, unmap
@@ -146,6 +147,17 @@ def test_any_answer_is_a_state_or_an_error(answer):
         assert isinstance(parse_get(answer), DeviceStatus)
     except UapiError as error:
         assert error.errno > 0
+
+
+def test_how_much_a_device_relayed_arrives():
+    status = DeviceStatus(None, None, 0, 0, (), relayed=Relayed(7, 2**40))
+    assert parse_get(format_get(status)) == status
+
+
+@pytest.mark.parametrize("text", ["", "1", "1 2 3", "-1 2", "x y", f"{2**64} 1"])
+def test_what_is_no_number_of_relayed_packets_is_no_state(text):
+    with pytest.raises(UapiError):
+        parse_get(f"wgpy_relayed={text}\nerrno=0\n\n".encode())
 
 
 def test_what_a_device_dropped_arrives_with_its_reason():
