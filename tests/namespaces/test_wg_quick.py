@@ -75,7 +75,7 @@ class Quick:
         return bool(self.lab.run(self.inside, "ss", "-Hlun").stdout)
 
     def ping(self, ip: str, count: int = 1) -> int:
-        return self.lab.ping(self.inside, ip, count, flood=True)
+        return self.lab.flood(self.inside, ip, count)
 
     def is_empty(self) -> bool:
         return self.lab.ip(None, "netns", "pids", self.inside) == ""
