@@ -10,6 +10,7 @@ import pytest
 from tests.lab import Lab, wait_until
 
 README = Path(__file__).parent.parent / "README.md"
+MAPPED = ("wgpy", "wgpy/engine", "wgpy/wire", "wgpy/io", "wgpy/kernels")
 # What stands for each program of the two commands: it tells its name and words. `python3` makes
 # the environment, `sudo` runs what it is given.
 STUB = """#!/bin/sh
@@ -45,6 +46,16 @@ def test_the_two_commands_run_with_sudo_and_without(tmp_path: Path, sudo: bool):
         said = log.read_text().splitlines()
         assert [line.split()[0] for line in said[:2]] == ["python3", "pip"]
         assert said[2:] == ([f"sudo .venv/bin/{last}", last] if sudo else [last])
+
+
+@pytest.mark.parametrize("folder", MAPPED)
+def test_the_map_names_every_module_and_no_other(folder: str):
+    row = re.search(rf"^\| `{folder}/` \|(.*)$", README.read_text(), re.MULTILINE)
+    assert row is not None
+    there = {path.stem for path in (README.parent / folder).glob("[!_]*.py")}
+    named = set(re.findall(r"`(\w+)`", row[1]))
+    assert there - named == set()
+    assert named - there <= {"up", "reload"}  # the commands
 
 
 @pytest.mark.root
