@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
+from tests.cache import cache
 from tests.lab import Lab, sweep
 
 HERE = Path(__file__).parent
 PURE = (HERE / "wgpy" / "engine", HERE / "wgpy" / "wire")
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
+set_hypothesis_home_dir(cache() / "hypothesis")
 settings.register_profile("dev", deadline=1000, max_examples=50)
 settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=100, database=None

@@ -7,6 +7,7 @@ it made when it closes, also after a failure. Nothing is imitated: the programs 
 
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from tests.process import Done as Done
 from tests.process import LabError as LabError
 from tests.process import command as command
 from tests.process import wait_until as wait_until
+from wgpy.io.pings import pings
 
 UAPI = Path("/run/wireguard")
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -222,32 +224,35 @@ class Lab:
         ip: str,
         count: int = 3,
         *,
-        flood: bool = False,
         interval: float = 0.2,
         options: Sequence[object] = (),
     ) -> int:
-        """Return how many of `count` pings were answered; at most a second is waited for each.
+        """Return how many of `count` pings were answered, a second after the last at most.
 
         Args:
             ns: where to ping from.
             ip: the address to ping, of either family.
             count: how many.
-            flood: as fast as answers come, instead of every `interval` seconds.
             interval: seconds from one ping to the next.
             options: more options of `ping`, for example `("-s", 1400, "-M", "do")`.
         """
-        # Not -w: with it ping sends more than `count` until so many are answered.
-        pace = ["-f"] if flood else ["-i", interval]
-        limit = max(2, int(count * (0.05 if flood else interval)) + 2)
-        done = self.run(
-            *(ns, "ping", "-n", "-q", "-c", count, "-W", 1, *pace, *options, ip),
-            check=False,
-            timeout=limit + 10,
-        )
-        match = re.search(r"transmitted, (\d+) received", done.stdout)
-        if match is None:
+        # Without -w ping waits for two round trips or an interval after the last; with it, it
+        # sends on until so many are answered or the time is up: those beyond do not count.
+        limit = math.ceil((count - 1) * interval + 1)
+        pace = ["-i", interval, *(("-w", limit) if count > 1 else ())]
+        argv = ["ping", "-n", "-c", count, "-W", 1, *pace, *options, ip]
+        done = self.run(ns, *argv, check=False, timeout=limit + 10)
+        if "packets transmitted" not in done.stdout:
             raise LabError(f"ping {ip}: {done.stdout}{done.stderr}")
-        return int(match[1])
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", done.stdout)}
+        return sum(number <= count for number in answered)
+
+    def flood(self, ns: str | None, ip: str, count: int, *, size: int = 56) -> int:
+        """Return how many of `count` pings were answered, each sent when the last one was.
+
+        A second is waited for each. `size` is the bytes after the header.
+        """
+        return len(list(pings(ns, ip, count, size=size)))
 
     def wait_ping(self, ns: str | None, ip: str, timeout: float = 10) -> None:
         """Ping until an answer comes.

@@ -29,17 +29,24 @@ def test_that_is_known_to_fail():
 def test_that_opens_a_socket():
     socket.socket().close()
 """
+GUESSING = """
+import hypothesis
+
+@hypothesis.given(hypothesis.strategies.text())
+def test_that_fails_for_some(text):
+    assert not text
+"""
 
 
 @pytest.fixture
 def run(tmp_path):
     """Return what runs the sample as one file of a tree, with these rules, and its output."""
 
-    def pytest_on(place, *options, **environment):
+    def pytest_on(place, *options, sample=SAMPLE, **environment):
         path = tmp_path / "tests" / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(SAMPLE)
-        for name in ("conftest.py", "lab.py", "process.py"):
+        path.write_text(sample)
+        for name in ("cache.py", "conftest.py", "lab.py", "process.py"):
             (tmp_path / "tests" / name).write_text((ROOT / "tests" / name).read_text())
         (tmp_path / "pytest.ini").write_text(
             "[pytest]\ntestpaths = tests\nmarkers =\n  root\n  long\n"
@@ -88,3 +95,11 @@ def test_skips_of_other_processes_count(run):
     code, said = run("test_it.py", "--no-skips", "-n", "1")
     assert code == 1, said
     assert "test_that_needs: Skipped: needs no-such-program" in said
+
+
+def test_hypothesis_keeps_what_it_learns_outside_the_tree(run, tmp_path):
+    cache = tmp_path / "cache"
+    code, said = run("test_it.py", sample=GUESSING, WGPY_TEST_CACHE=str(cache))
+    assert code == 1, said
+    assert list((cache / "hypothesis").iterdir())
+    assert list(tmp_path.rglob(".hypothesis")) == []

@@ -61,7 +61,7 @@ def test_an_implementation_tunnels_to_wireguard_go(lab, name):
         )
         node.up(f"{addresses[this]}/24")
     lab.wait_ping(ends[0], addresses[1])
-    assert lab.ping(ends[1], addresses[0], 10, flood=True) == 10
+    assert lab.flood(ends[1], addresses[0], 10) == 10
     _, received, sent = nodes[1].show("transfer").split()
     assert int(received) > 0
     assert int(sent) > 0

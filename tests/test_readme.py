@@ -1,6 +1,8 @@
 """What the README shows runs as it stands there."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,52 @@ import pytest
 from tests.lab import Lab, wait_until
 
 README = Path(__file__).parent.parent / "README.md"
+MAPPED = ("wgpy", "wgpy/engine", "wgpy/wire", "wgpy/io", "wgpy/kernels")
+# What stands for each program of the two commands: it tells its name and words. `python3` makes
+# the environment, `sudo` runs what it is given.
+STUB = """#!/bin/sh
+echo "${0##*/} $*" >>"$LOG"
+case ${0##*/} in
+  python3)
+    mkdir -p .venv/bin
+    for name in pip python wgpy; do ln -s "$0" .venv/bin/$name; done;;
+  sudo) "$@";;
+esac
+"""
+
+
+@pytest.mark.parametrize("sudo", [True, False], ids=["sudo", "no_sudo"])
+def test_the_two_commands_run_with_sudo_and_without(tmp_path: Path, sudo: bool):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("python3", "sudo") if sudo else ("python3",):
+        (programs / name).write_text(STUB)
+        (programs / name).chmod(0o755)
+    for name in ("mkdir", "ln"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    chapter = README.read_text().partition("## Two commands")[2].partition("## Everyday")[0]
+    commands = re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL)
+    assert len(commands) == 2
+    for number, (command, last) in enumerate(
+        zip(commands, ("wgpy demo", "python -m tests.check"), strict=True)
+    ):
+        place, log = tmp_path / str(number), tmp_path / f"{number}.log"
+        place.mkdir()
+        env = {"PATH": str(programs), "LOG": str(log)}
+        subprocess.run(["/bin/sh", "-c", command], cwd=place, env=env, check=True)
+        said = log.read_text().splitlines()
+        assert [line.split()[0] for line in said[:2]] == ["python3", "pip"]
+        assert said[2:] == ([f"sudo .venv/bin/{last}", last] if sudo else [last])
+
+
+@pytest.mark.parametrize("folder", MAPPED)
+def test_the_map_names_every_module_and_no_other(folder: str):
+    row = re.search(rf"^\| `{folder}/` \|(.*)$", README.read_text(), re.MULTILINE)
+    assert row is not None
+    there = {path.stem for path in (README.parent / folder).glob("[!_]*.py")}
+    named = set(re.findall(r"`(\w+)`", row[1]))
+    assert there - named == set()
+    assert named - there <= {"up", "reload"}  # the commands
 
 
 @pytest.mark.root

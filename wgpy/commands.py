@@ -26,8 +26,8 @@ examples:
   wgpy demo                     two nodes on this machine, a handshake, pings, a transfer
 
 WG_QUICK_USERSPACE_IMPLEMENTATION=wgpy wg-quick up wg0 works too.
-environment: LOG_LEVEL=verbose|debug|info|error|silent, WGPY_LOG_FORMAT=text|json,
-WG_TUN_FD, WG_UAPI_FD, WG_PROCESS_FOREGROUND=1,
+environment: LOG_LEVEL=verbose|debug|info|warning|error|silent, WGPY_LOG_FORMAT=text|json,
+WGPY_MTU, WGPY_OFF, WG_TUN_FD, WG_UAPI_FD, WG_PROCESS_FOREGROUND=1,
 WGPY_FORWARD=1: packets of one peer for another are sent on in process, see wgpy up --forward
 log: in the background to syslog, with LOG_LEVEL to stderr; SIGUSR1 switches debug lines"""
 

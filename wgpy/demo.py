@@ -18,6 +18,7 @@ from typing import Final
 from wgpy.api import generate_key, public_key
 from wgpy.errors import ConfigError
 from wgpy.io import clock, namespaces, process, uapi_client
+from wgpy.io.pings import pings
 from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
@@ -27,7 +28,6 @@ from wgpy.model import (
     Secret,
 )
 from wgpy.wire import uapi_client as text
-from wgpy.wire.echo import is_reply_untrusted, request
 from wgpy.wire.text import parse_address, parse_prefix
 
 PREFIX: Final = "wgpy-demo"
@@ -147,7 +147,7 @@ def _configure(end: End, other: End) -> None:
 def _ping_both_ways(alice: End, bob: End) -> None:
     for one, other in ((alice, bob), (bob, alice)):
         for address in (other.inner4, other.inner6):
-            times = list(_ping(one, address))
+            times = list(pings(one.namespace, address, PINGS, patience=PATIENCE))
             if not times:
                 raise ConfigError(f"{one.interface}: no answer from {address}")
             first, best = times[0] * 1e3, min(times) * 1e3
@@ -160,30 +160,6 @@ def _say_handshake(end: End) -> None:
     (peer,) = _status(end).peers
     age = clock.now() + clock.wall_offset() - peer.last_handshake
     _say("handshake", f"{end.interface}: with {peer.public_key.short} {age:.1f} s ago")
-
-
-def _ping(end: End, address: str) -> Iterator[float]:
-    """Yield the seconds of each echo that came back."""
-    v6 = ":" in address
-    family = socket.AF_INET6 if v6 else socket.AF_INET
-    protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
-    with namespaces.inside(end.namespace):
-        echo = socket.socket(family, socket.SOCK_RAW, protocol)
-    with echo:
-        echo.connect((address, 0))
-        for sequence in range(PINGS):
-            mark = clock.entropy(8)
-            began = clock.now()
-            echo.send(request(sequence, mark, v6=v6))
-            while (left := began + PATIENCE - clock.now()) > 0:
-                echo.settimeout(left)
-                try:
-                    answer = echo.recv(2048)
-                except TimeoutError:
-                    break
-                if is_reply_untrusted(answer, mark, v6=v6):
-                    yield clock.now() - began
-                    break
 
 
 def _transfer(sender: End, receiver: End, seconds: float) -> float:

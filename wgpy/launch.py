@@ -7,8 +7,8 @@ or SIGINT. Nothing heavy is imported before the process has detached: `run` does
 In the background it logs to the system's log; with LOG_LEVEL set, where its starter does.
 SIGUSR1 switches debug lines on and off.
 
-Environment, as of wireguard-go: LOG_LEVEL (verbose, debug, info, error, silent), WG_TUN_FD,
-WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. Of ours: WGPY_LOG_FORMAT (text, json), WGPY_MTU,
+Environment, as of wireguard-go: LOG_LEVEL (verbose, debug, info, error, silent; ours: warning),
+WG_TUN_FD, WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. Of ours: WGPY_LOG_FORMAT (text, json), WGPY_MTU,
 WGPY_FORWARD=1 (send what a peer has for another on to that one in process).
 """
 

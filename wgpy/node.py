@@ -10,10 +10,11 @@ two nodes that are to ping each other need one namespace each.
 """
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
@@ -36,7 +37,7 @@ from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import ConfigError
 from wgpy.events import Event
 from wgpy.hostmodel import AddAddress, SetUp
-from wgpy.io import clock, namespaces
+from wgpy.io import clock, namespaces, netlink
 from wgpy.io.hostnet_linux import HostNet
 from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux, check_name
 from wgpy.io.uapi_socket import UapiListener, UapiServer, bind
@@ -303,6 +304,8 @@ def _dress(name: str, addresses: Sequence[InterfaceAddress], namespace: str | No
     namespaces.move(name, namespace)
     try:
         with namespaces.inside(namespace):
+            with suppress(OSError):  # the interface begins with IPv6 anew in each namespace
+                netlink.generate_no_address(socket.if_nametoindex(name))
             _address(name, addresses)
     except OSError as error:
         raise ConfigError(

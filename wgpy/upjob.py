@@ -17,13 +17,14 @@ from wgpy.hostmodel import (
     CreateInterface,
     HostState,
     Recorded,
+    SetDns,
     SetSysctl,
     SetWireGuard,
     Step,
     Undo,
     Wanted,
 )
-from wgpy.io import clock, uapi_client
+from wgpy.io import clock, namespaces, uapi_client
 from wgpy.io.process import own_command
 from wgpy.io.settings_linux import ssh_client
 from wgpy.io.undo_file import UndoFile, locked
@@ -97,11 +98,17 @@ class Job:
         self.net = net
         self.record = record or Record("", namespace())
         self._terms = terms
-        if self.record.namespace != namespace():
+        self._places = {self.record.namespace, namespace()}
+        if self.record.namespace == namespace():
+            return
+        if uapi_client.is_alive(uapi_client.socket_path(name)) or namespaces.is_held(
+            self.record.namespace
+        ):
             raise ConfigError(
                 f"{name} was brought up in another network namespace; "
                 f"if that is gone, remove {file.path}"
             )
+        self.record = _outlived(self.record)
 
     def say_all(self, lines: Sequence[str]) -> None:
         """Tell the user."""
@@ -247,7 +254,7 @@ class Job:
         left: list[Recorded] = []
         others: list[Recorded] = []
         for file, other in self.file.others():
-            if other.namespace != self.record.namespace:
+            if other.namespace not in self._places:
                 continue
             inherited = handover.hand_over(self.record.done, other.done)
             if inherited != other.done:
@@ -315,6 +322,20 @@ class Job:
         except OSError as error:
             raise ConfigError(f"{self.file.path}: {error.strerror}") from None
         self.record = record
+
+
+def _outlived(record: Record) -> Record:
+    """Return what is left to undo of a record whose namespace is gone: the name servers.
+
+    They are files; the rest went with the namespace, as when a container is restarted.
+    """
+    return replace(
+        record,
+        namespace=namespace(),
+        index=0,
+        complete=False,
+        done=tuple(change for change in record.done if isinstance(change, SetDns)),
+    )
 
 
 def namespace() -> int:

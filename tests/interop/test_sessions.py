@@ -43,7 +43,7 @@ def test_tcp_runs_both_ways(rig: Rig):
     rig.introduce()
     if rig.their_ns is None:
         for ip, count, size in ((THEIR_ENDS.inner4, 300, 1392), (THEIR_ENDS.inner6, 50, 5000)):
-            assert rig.lab.ping(rig.ns, ip, count, flood=True, options=("-s", size)) == count
+            assert rig.lab.flood(rig.ns, ip, count, size=size) == count
         rig.wait_agreement()
         return
     sent = rig.lab.iperf(rig.ns, rig.their_ns, THEIR_ENDS.inner4, 1)

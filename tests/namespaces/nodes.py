@@ -85,8 +85,11 @@ class Node:
     def mtu(self, size: int) -> None:
         self.lab.ip(self.ns, "link", "set", self.name, "mtu", size)
 
-    def ping(self, ip: str, count: int = 1, *, flood: bool = False, size: int = 56) -> int:
-        return self.lab.ping(self.ns, ip, count, flood=flood, options=("-s", size))
+    def ping(self, ip: str, count: int = 1, *, size: int = 56) -> int:
+        return self.lab.ping(self.ns, ip, count, options=("-s", size))
+
+    def flood(self, ip: str, count: int, *, size: int = 56) -> int:
+        return self.lab.flood(self.ns, ip, count, size=size)
 
     def counter(self, what: str) -> int:
         """Return a counter of the interface: `rx_bytes`, `tx_packets`."""

@@ -24,6 +24,8 @@ from tests.namespaces.nodes import (
     start,
     wait_gone,
 )
+from wgpy.io import uapi_client
+from wgpy.wire.uapi_client import GET, parse_get
 
 pytestmark = [*MARKS, pytest.mark.needs("nft")]
 
@@ -127,6 +129,7 @@ def test_a_broken_tunnel_says_why(tunnels, case):
 def test_a_sound_tunnel_has_nothing_to_warn_of(tunnels):
     for node in (tunnels["sound"].one, tunnels["sound"].two):
         assert not re.search("WARNING|ERROR", node.child.log())
+        assert parse_get(uapi_client.request(node.name, GET)).drops == ()
 
 
 # --- where it is said ------------------------------------------------------------------------

@@ -259,6 +259,10 @@ def test_two_nodes_in_namespaces_of_their_own_ping_each_other(lab, run):
                 assert node.name == name
             assert await asyncio.to_thread(lab.ping, places[0], "192.0.2.2", 3) == 3
             assert await asyncio.to_thread(lab.ping, places[1], "192.0.2.1", 3) == 3
+            told = await asyncio.to_thread(lab.ip, places[0], "-d", "address", "show", name)
+            assert "192.0.2.1" in told
+            assert "fe80" not in told
+            assert "MULTICAST" not in told
         for place in places:
             assert name not in await asyncio.to_thread(lab.ip, place, "link")
 

@@ -38,8 +38,8 @@ def test_everything_goes_through_the_tunnel_but_what_is_marked(lab):
     for host in ("10.0.0.2", "[fd00:aa::2]"):
         one.set("peer", two.public, "endpoint", f"{host}:20000")
         before = one.transfer(two)[1]
-        assert one.ping(FAR_V4, 100, flood=True) == 100
-        assert one.ping(FAR_V6, 100, flood=True) == 100
+        assert one.flood(FAR_V4, 100) == 100
+        assert one.flood(FAR_V6, 100) == 100
         assert one.transfer(two)[1] - before >= 200 * 128
         assert one.endpoint(two) == f"{host}:20000"
     assert one.show("fwmark") == hex(mark)
@@ -51,14 +51,14 @@ def test_a_mark_taken_away_makes_no_storm_and_given_again_lets_all_through(lab):
     one.set("fwmark", 7, "peer", two.public, "allowed-ips", "0.0.0.0/0")
     lab.ip(outside(one), "route", "add", "default", "dev", one.name, "table", 7)
     lab.ip(outside(one), "rule", "add", "not", "fwmark", 7, "table", 7)
-    assert one.ping(FAR_V4, 5, flood=True) == 5
+    assert one.flood(FAR_V4, 5) == 5
     one.set("fwmark", 0)
     sent = one.transfer(two)[1]
     ten_pings(one, FAR_V4, 56)
     ten_pings(one, FAR_V4, 1392)
     assert 0 < one.transfer(two)[1] - sent < 70_000
     one.set("fwmark", 7)
-    assert one.ping(FAR_V4, 5, flood=True) == 5
+    assert one.flood(FAR_V4, 5) == 5
 
 
 @pytest.mark.needs("nft")
@@ -96,8 +96,8 @@ def test_a_tunnel_goes_through_a_tunnel(lab):
     left, right = inner
     left.set("peer", right.public, "allowed-ips", "192.168.242.2/32,fd42::2/128")
     right.set("peer", left.public, "allowed-ips", "192.168.242.1/32,fd42::1/128")
-    assert left.ping("192.168.242.2", 10, flood=True) == 10
-    assert right.ping("fd42::1", 10, flood=True) == 10
+    assert left.flood("192.168.242.2", 10) == 10
+    assert right.flood("fd42::1", 10) == 10
     assert left.ping("192.168.242.2", size=1312) == 1
     assert lab.iperf(one.ns, two.ns, "192.168.242.2", 1).bits_per_second > 1e6
     assert lab.iperf(two.ns, one.ns, "fd42::1", 1).bits_per_second > 1e6
@@ -133,8 +133,8 @@ def test_two_peers_in_each_others_way_do_no_harm(lab):
     )
     two.set("peer", one.public, "allowed-ips", f"{ONE_V4}/32,127.0.0.0/8")
     lab.ip(one.ns, "route", "add", "192.168.242.2/32", "dev", one.name)
-    assert one.ping("192.168.242.2", 5, flood=True) == 0
-    assert one.ping(TWO_V4, 5, flood=True) == 5
+    assert one.ping("192.168.242.2", 5) == 0
+    assert one.flood(TWO_V4, 5) == 5
     assert one.transfer(third)[1] < 70_000
 
 

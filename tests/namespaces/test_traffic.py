@@ -30,7 +30,7 @@ USUAL = 1420
 def exchange(one: Node, two: Node) -> None:
     """Ping as fast as answers come, then fill the tunnel, each with both families."""
     for node, ip in ((two, ONE_V4), (one, TWO_V4), (two, ONE_V6), (one, TWO_V6)):
-        assert node.ping(ip, PINGS, flood=True) == PINGS
+        assert node.flood(ip, PINGS) == PINGS
     lab = one.lab
     for client, server, ip in ((one, two, TWO_V4), (two, one, ONE_V6)):
         assert lab.iperf(client.ns, server.ns, ip, 1).bits_per_second > 1e6
@@ -39,7 +39,7 @@ def exchange(one: Node, two: Node) -> None:
         assert lab.iperf(client.ns, server.ns, ip, 1, udp="0").lost_percent < 100
     # What the flood left in queues may still be in the way of the first.
     lab.wait_ping(one.ns, TWO_V4)
-    assert one.ping(TWO_V4, PINGS, flood=True) == PINGS
+    assert one.flood(TWO_V4, PINGS) == PINGS
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])

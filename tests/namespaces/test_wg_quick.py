@@ -67,15 +67,10 @@ class Quick:
     def run(self, verb: str, *, check: bool = True) -> str:
         env = {"WG_QUICK_USERSPACE_IMPLEMENTATION": str(self.program)}
         done = self.lab.run(self.inside, "wg-quick", verb, self.file, env=env, check=check)
-        if verb == "up" and check:
-            wait_until(self.is_bound, 5, "the port to be bound")
         return done.stdout + done.stderr
 
-    def is_bound(self) -> bool:
-        return bool(self.lab.run(self.inside, "ss", "-Hlun").stdout)
-
     def ping(self, ip: str, count: int = 1) -> int:
-        return self.lab.ping(self.inside, ip, count, flood=True)
+        return self.lab.flood(self.inside, ip, count)
 
     def is_empty(self) -> bool:
         return self.lab.ip(None, "netns", "pids", self.inside) == ""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import Done, Lab, keypair, wait_until
+from tests.lab import Done, Lab, keypair, remove_namespace, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -355,6 +355,78 @@ def test_a_record_of_another_namespace_is_not_touched(quick: Quick, tmp_path: Pa
     done = elsewhere.wgpy("down", quick.path, check=False)
     assert done.returncode == 1
     assert "another network namespace" in done.stderr
+    quick.wgpy("down", quick.path)
+
+
+def renumber(quick: Quick) -> str:
+    """Let a record be of a namespace that nobody here is in; return the record as it was.
+
+    The kernel gives the number of a namespace that is gone to the next one that is made, so
+    that a real one may be back at once.
+    """
+    record = RECORDS / f"{quick.name}.json"
+    whole = record.read_text()
+    record.write_text(
+        whole.replace(f'"namespace": {json.loads(whole)["namespace"]}', '"namespace": 1')
+    )
+    return whole
+
+
+@pytest.mark.parametrize("next_command", ["up", "down"])
+def test_a_record_whose_namespace_is_gone_is_taken_over(
+    quick: Quick, tmp_path: Path, next_command: str
+):
+    """As after `docker restart`: /run and /etc stay, the network namespace is another."""
+    quick.write("DNS = 192.0.2.99", f"AllowedIPs = {FULL}")
+    quick.wgpy("up", quick.path)
+    changed = quick.lab.run(quick.ns, "cat", "/etc/resolv.conf").stdout
+    remove_namespace(quick.ns)
+    renumber(quick)
+    again = Quick(quick.lab, tmp_path, quick.name)
+    before = again.settled()
+    again.lab.etc(again.ns, "resolv.conf", changed)
+    if next_command == "up":
+        assert "+ interface" in again.wgpy("up", "--dry-run", quick.path).stdout
+        again.wgpy("up", quick.path)
+        assert "10.9.0.2" in again.lab.ip(again.ns, "address", "show", quick.name)
+    again.wgpy("down", quick.path)
+    assert again.settled() == before
+    assert not (RECORDS / f"{quick.name}.json").exists()
+
+
+def test_name_servers_of_two_records_whose_namespace_is_gone_are_handed_over(
+    quick: Quick, tmp_path: Path
+):
+    quick.write("DNS = 192.0.2.99")
+    quick.wgpy("up", quick.path)
+    second = Quick(quick.lab, tmp_path)
+    second.ns = quick.ns
+    second.write("DNS = 192.0.2.98")
+    second.path.write_text(
+        second.path.read_text().replace("10.", "11.").replace("fd00:", "fd01:")
+    )
+    second.wgpy("up", second.path)
+    changed = quick.lab.run(quick.ns, "cat", "/etc/resolv.conf").stdout
+    remove_namespace(quick.ns)
+    for each in (quick, second):
+        renumber(each)
+    again = Quick(quick.lab, tmp_path, quick.name)
+    before = again.settled()
+    again.lab.etc(again.ns, "resolv.conf", changed)
+    again.wgpy("down", quick.path)
+    assert again.settled()["resolv.conf"] == changed
+    again.wgpy("down", second.path)
+    assert again.settled() == before
+
+
+def test_the_record_of_a_daemon_that_answers_is_not_taken_over(quick: Quick):
+    """It may be in another container, whose processes and mounts are not seen."""
+    quick.write()
+    quick.wgpy("up", quick.path)
+    whole = renumber(quick)
+    done = quick.wgpy("down", quick.path, check=False)
+    assert "another network namespace" in done.stderr
+    (RECORDS / f"{quick.name}.json").write_text(whole)
     quick.wgpy("down", quick.path)
 
 

@@ -1,6 +1,7 @@
-"""Network namespaces of this host, for two ends of a tunnel on one machine.
+"""Network namespaces of this host: for two ends of a tunnel on one machine; which are gone.
 
-Names end in the pid of who made them, so that what a killed process left is found and removed.
+Names of ours end in the pid of who made them, so that what a killed process left is found and
+removed.
 netlink by pyroute2, imported when a namespace is made.
 """
 
@@ -9,6 +10,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from glob import iglob
 from typing import Final
 
 from wgpy.errors import ConfigError
@@ -52,6 +54,51 @@ def sweep(prefix: str) -> None:
         found = re.fullmatch(re.escape(prefix) + r"-(\d+)\D?", name)
         if found and not os.path.exists(f"/proc/{found[1]}"):
             remove(name)
+
+
+def is_held(number: int) -> bool:
+    """Return whether the network namespace of that number (inode) may still be there.
+
+    It is if a process that can be seen is in it, or if it is mounted somewhere. What cannot be
+    looked at counts as a holder. Not seen are the processes of an outer or other container, and
+    a namespace that only an open descriptor keeps: who takes over what belongs to it asks
+    elsewhere, too. The kernel gives the number of a namespace that is gone to the next one
+    that is made, and that then counts as held: a stranger's costs a refusal, and whoever is in
+    it has to see by other signs that what was there before is gone.
+    """
+    held = f"net:[{number}]"
+    try:
+        return _is_inhabited(held) or any(
+            held in _text(f"/proc/{process}/mountinfo") for process in ("self", "1")
+        )
+    except OSError:
+        return True
+
+
+def _is_inhabited(held: str) -> bool:
+    """Return whether a thread is in a namespace, or may be.
+
+    A process of another user, or one that keeps others out as our nodes do, does not tell. But
+    the table of interfaces that it sees is no secret: it is one of a namespace that a process
+    which tells is in, or not.
+    """
+    elsewhere: set[int] = set()
+    hidden: set[int] = set()
+    for task in iglob("/proc/[0-9]*/task/[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            table = os.stat(f"{task}/net/dev").st_ino
+            try:
+                if os.readlink(f"{task}/ns/net") == held:
+                    return True
+                elsewhere.add(table)
+            except PermissionError:
+                hidden.add(table)
+    return not hidden <= elsewhere
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def cable(one: str, other: str, addresses: tuple[str, str]) -> None:

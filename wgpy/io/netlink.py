@@ -44,10 +44,14 @@ GROUP_IPV6_ROUTE: Final = 11
 
 IFLA_IFNAME: Final = 3
 IFLA_MTU: Final = 4
+IFLA_AF_SPEC: Final = 26
 IFLA_GSO_MAX_SIZE: Final = 41
 IFLA_NEW_NETNSID: Final = 45
 IFLA_TARGET_NETNSID: Final = 46
 IFLA_NEW_IFINDEX: Final = 49
+IFLA_INET6_ADDR_GEN_MODE: Final = 8
+IN6_ADDR_GEN_MODE_NONE: Final = 1
+IFF_MULTICAST: Final = 0x1000
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
 IFA_TARGET_NETNSID: Final = 10
@@ -209,6 +213,27 @@ def set_gso_max_size(interface: int, size: int) -> None:
     content = _IFINFOMSG.pack(0, 0, interface, 0, 0)
     content += _pack(IFLA_GSO_MAX_SIZE, _U32.pack(size))
     _ask(RTM_SETLINK, NLM_F_ACK, content)
+
+
+def clear_multicast(interface: int) -> None:
+    """Take the flag that says that an interface can do multicast.
+
+    Raises:
+        OSError: not permitted.
+    """
+    _ask(RTM_SETLINK, NLM_F_ACK, _IFINFOMSG.pack(0, 0, interface, 0, IFF_MULTICAST))
+
+
+def generate_no_address(interface: int) -> None:
+    """Let the kernel give an interface no link-local IPv6 address when it goes up.
+
+    Raises:
+        OSError: not permitted, or there is no IPv6 for it: not in this kernel, or its MTU is
+            below 1280.
+    """
+    mode = _pack(IFLA_INET6_ADDR_GEN_MODE, bytes([IN6_ADDR_GEN_MODE_NONE]))
+    content = _pack(IFLA_AF_SPEC, _pack(socket.AF_INET6, mode))
+    _ask(RTM_SETLINK, NLM_F_ACK, _IFINFOMSG.pack(0, 0, interface, 0, 0) + content)
 
 
 def nsid_of(namespace_fd: int) -> int:

@@ -46,6 +46,7 @@ BUSY_INTERVAL_MS: Final = 20
 TUNSETIFF: Final = 0x400454CA
 TUNGETIFF: Final = 0x800454D2
 IFF_TUN: Final = 0x0001
+IFF_PERSIST: Final = 0x0800
 IFF_NO_PI: Final = 0x1000
 IFF_VNET_HDR: Final = 0x4000
 TUNSETOFFLOAD: Final = 0x400454D0
@@ -56,6 +57,7 @@ TUN_F_USO4: Final = 0x20
 TUN_F_USO6: Final = 0x40
 SIOCGIFMTU: Final = 0x8921
 SIOCSIFMTU: Final = 0x8922
+_V6_MTU_LEAST: Final = 1280
 _IFREQ_FLAGS: Final = struct.Struct("=16sH22x")
 _IFREQ_INT: Final = struct.Struct("=16si20x")
 
@@ -112,7 +114,7 @@ class TunLinux:
         check_name(name)
         tun = cls(_open_patiently(name, header=header), header=header)
         try:
-            tun.set_mtu(mtu)
+            tun._prepare(mtu)
         except ConfigError:
             tun.close()
             raise
@@ -129,7 +131,7 @@ class TunLinux:
             ConfigError: it is no TUN descriptor.
         """
         try:
-            flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(fd, TUNGETIFF, bytes(_IFREQ_FLAGS.size)))[1]
+            _, flags = _name_and_flags(fd)
         except OSError as error:
             raise ConfigError(f"fd {fd} is no TUN interface: {error.strerror}") from None
         if not flags & IFF_TUN:
@@ -148,11 +150,10 @@ class TunLinux:
             EOFError: the interface is gone for good.
         """
         try:
-            reply = fcntl.ioctl(self._fd, TUNGETIFF, bytes(_IFREQ_FLAGS.size))
+            name, _ = _name_and_flags(self._fd)
         except OSError:
             raise EOFError("the TUN interface is gone") from None
-        raw: bytes = _IFREQ_FLAGS.unpack(reply)[0]
-        return raw.rstrip(b"\0").decode()
+        return name
 
     def mtu(self) -> int:
         """Return the MTU in bytes; by name, so only while in the namespace of this process.
@@ -265,6 +266,32 @@ class TunLinux:
             os.close(self._fd)
             self._fd = -1
 
+    def _prepare(self, mtu: int) -> None:
+        """Set the MTU, and let the host say nothing of its own in a tunnel that is new.
+
+        Its router solicitations and multicast reports would have no peer, and a link-local
+        address that nobody gave is in no peer's allowed IPs. The kernel's WireGuard has neither
+        IFF_MULTICAST nor such an address. Where the host does not let us, these packets are
+        dropped and counted. What somebody else made (it is persistent) stays as it is. Moved
+        to another namespace, an interface begins with IPv6 anew, as that namespace has it.
+
+        Raises:
+            ConfigError: the kernel refuses the MTU.
+        """
+        name, flags = _name_and_flags(self._fd)
+        if flags & IFF_PERSIST:
+            self.set_mtu(mtu)
+            return
+        index = socket.if_nametoindex(name)
+        with contextlib.suppress(OSError):
+            netlink.clear_multicast(index)
+        # A host that forwards has made it listen to the routers' group already; below IPv6's
+        # least MTU it forgets that.
+        self.set_mtu(_V6_MTU_LEAST - 1)
+        self.set_mtu(mtu)
+        with contextlib.suppress(OSError):
+            netlink.generate_no_address(index)
+
     def _count(self, code: int | None) -> None:
         counters = self.counters
         if code == errno.EIO:
@@ -297,6 +324,12 @@ def check_name(name: str) -> None:
         raise UsageError(f"interface name {name!r} must have 1 to {NAME_SIZE} bytes")
     if name in (".", "..") or any(c in "/:\0" or c.isspace() for c in name):
         raise UsageError(f"interface name {name!r} may hold no slash, colon or blank")
+
+
+def _name_and_flags(fd: int) -> tuple[str, int]:
+    reply = fcntl.ioctl(fd, TUNGETIFF, bytes(_IFREQ_FLAGS.size))
+    name, flags = _IFREQ_FLAGS.unpack(reply)
+    return name.rstrip(b"\0").decode(), flags
 
 
 def _open_patiently(name: str, *, header: bool) -> int:

@@ -113,7 +113,8 @@ def _plain_subject(change: _Plain) -> str:
         case AddAddress(name, address):
             return f"{format_prefix(address)} dev {name}"
         case SetWireGuard(name, device):
-            return f"{name}, {len(device.peers)} peers"
+            count = len(device.peers)
+            return f"{name}, {count} peer{'' if count == 1 else 's'}"
         case RunHook(command):
             return command
 

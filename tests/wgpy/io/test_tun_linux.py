@@ -1,3 +1,4 @@
+import contextlib
 import fcntl
 import os
 import select
@@ -92,6 +93,56 @@ def test_a_new_interface_has_name_mtu_and_flags(lab, monkeypatch, by_pytun):
         assert name not in [entry for _, entry in socket.if_nameindex()]
     finally:
         tun.close()
+
+
+def told(lab: Lab, ns: str, name: str) -> str:
+    """Return what `ip` tells of an interface, with the addresses that IPv6 gives by itself."""
+    return lab.ip(ns, "-d", "address", "show", name)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("forwarding", [0, 1])
+def test_the_host_says_nothing_of_its_own_in_a_new_interface(lab, forwarding):
+    ns, name = lab.ns(), lab.ifname()
+    lab.sysctl(ns, "net.ipv6.conf.all.forwarding", forwarding)
+    with inside(ns):
+        tun = TunLinux.create(name)
+    with contextlib.closing(tun):
+        assert "MULTICAST" not in told(lab, ns, name)
+        assert "addrgenmode none" in lab.ip(ns, "-d", "link", "show", name)
+        lab.address(ns, name, f"{INSIDE}/24", "2001:db8:5::1/64")
+        assert "fe80" not in told(lab, ns, name)
+        groups = lab.ip(ns, "-6", "maddress", "show", "dev", name)
+        assert "ff02::1\n" in groups
+        assert "ff02::2" not in groups
+        assert tun.receive() == []
+        # What its owner wants to send to a group is sent.
+        lab.ping(ns, "ff02::5", 1, options=("-I", name))
+        packets = [bytes(burst.whole()) for burst in tun.receive()]
+        assert [packet[24:40].hex()[:4] for packet in packets if packet[0] >> 4 == 6] == [
+            "ff02"
+        ]
+
+
+@pytest.mark.root
+def test_an_interface_that_somebody_else_made_stays_as_it_is(lab):
+    ns, name = lab.ns(), lab.ifname()
+    lab.ip(ns, "tuntap", "add", name, "mode", "tun")
+    lab.address(ns, name, "2001:db8:5::1/64")
+    with inside(ns):
+        tun = TunLinux.create(name, 1400)
+    with contextlib.closing(tun):
+        assert "MULTICAST" in told(lab, ns, name)
+        assert "2001:db8:5::1/64" in told(lab, ns, name)
+
+
+@pytest.mark.root
+def test_an_mtu_too_small_for_ipv6_is_no_fault(lab):
+    ns, name = lab.ns(), lab.ifname()
+    with inside(ns):
+        tun = TunLinux.create(name, 1279)
+    with contextlib.closing(tun):
+        assert "MULTICAST" not in told(lab, ns, name)
 
 
 @pytest.mark.root

@@ -23,15 +23,18 @@ from wgpy.hostmodel import (
     SetWireGuard,
     Undo,
 )
-from wgpy.model import DeviceChange, InterfaceAddress
+from wgpy.model import DeviceChange, InterfaceAddress, PeerChange, PublicKey
 from wgpy.wire.steps import Record, describe, format_record, parse_record
 from wgpy.wire.text import mask
 
 LAN = mask(bytes([10, 0, 0, 0]), 8)
+PEER = PeerChange(PublicKey(bytes(32)))
 SYSCTL = SetSysctl("a.b", "1", "0")
 LINES = [
     (CreateInterface("wg0"), "+ interface wg0"),
     (SetWireGuard("wg0", DeviceChange()), "= wireguard wg0, 0 peers"),
+    (SetWireGuard("wg0", DeviceChange(peers=(PEER,))), "= wireguard wg0, 1 peer"),
+    (SetWireGuard("wg0", DeviceChange(peers=(PEER, PEER))), "= wireguard wg0, 2 peers"),
     (AddAddress("wg0", InterfaceAddress(bytes(16), 64)), "+ address   ::/64 dev wg0"),
     (SetMtu("wg0", 1420), "= mtu       1420 dev wg0"),
     (SetUp("wg0"), "= up        wg0"),
