@@ -94,7 +94,8 @@ class Cipher:
                 receiver,
             )
             done = equal
-        source_view, view = memoryview(buffer), memoryview(sealed)
+        view = memoryview(sealed)
+        source_view = view if buffer is sealed else memoryview(buffer)
         for number in range(done, count):
             at = number * stride
             _HEAD.pack_into(sealed, at, TYPE_DATA, receiver, counter + number)
