@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         PeerStatus,
         Prefix,
         PublicKey,
+        Relayed,
         Secret,
     )
     from wgpy.node import Node
@@ -76,6 +77,7 @@ __all__ = [
     "PeerStatus",
     "Prefix",
     "PublicKey",
+    "Relayed",
     "Roamed",
     "Secret",
     "SessionEnded",

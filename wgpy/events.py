@@ -59,7 +59,7 @@ class MessageRejected:
     `remote` is where it came from, None if from the host. `peer` is who sent it or was to get
     it, as far as that is proven; with UNKNOWN_PEER it is no peer. `inner` is the packed
     address in the tunnel that has no place: the source of a peer's packet, the destination of
-    the host's.
+    the host's and of what is relayed.
     """
 
     drop: Drop

@@ -9,7 +9,7 @@ from tests.fuzz.device import fuzz_device
 from wgpy.errors import ConfigError, Drop, Rejected
 from wgpy.io import netlink
 from wgpy.model import Buffer
-from wgpy.wire import conf, echo, icmp, ip, messages, steps, text, uapi_client
+from wgpy.wire import conf, echo, hop, icmp, ip, messages, steps, text, uapi_client
 from wgpy.wire.uapi import (
     BadRequest,
     GetRequest,
@@ -66,9 +66,35 @@ def fuzz_ip(data: bytes) -> None:
             assert _header_is_sound(marked)
 
 
+def fuzz_hop(data: bytes) -> None:
+    """Whatever a peer may send on stays sound, small enough, and between the same hosts."""
+    mtu, packet = 68 + int.from_bytes(data[:1]), data[1:]
+    found = _rejected(ip.source_and_size_untrusted, packet, Drop.BAD_INNER)
+    if found is None or not hop.is_sound(packet := packet[: found[1]]):
+        return
+    assert hop.source(packet) == found[0]
+    if not hop.hops_left(packet):
+        return
+    changed = hop.take_hop(packet)
+    assert hop.is_sound(changed) and hop.hops_left(changed) == hop.hops_left(packet) - 1
+    assert len(changed) == len(packet)
+    assert ip.destination_untrusted(changed) == ip.destination_untrusted(packet)
+    if hop.may_fragment(changed) and len(changed) > mtu:
+        pieces = [*hop.fragments(changed, mtu)]
+        assert all(hop.is_sound(piece) and len(piece) <= mtu for piece in pieces)
+        payloads = [piece[(piece[0] & 15) * 4 :] for piece in pieces]
+        assert b"".join(payloads) == changed[(changed[0] & 15) * 4 :]
+
+
 def fuzz_icmp(data: bytes) -> None:
     """Any bytes get no answer or a sound one, bounded, back to their source."""
-    answer = icmp.unreachable(data)
+    answers = (icmp.unreachable(data), icmp.time_exceeded(data), icmp.too_big(data, 1280))
+    assert len({answer is None for answer in answers}) == 1
+    for answer in answers:
+        _check_answer(data, answer)
+
+
+def _check_answer(data: bytes, answer: bytes | None) -> None:
     if answer is None:
         return
     source, size = ip.source_and_size_untrusted(answer)
@@ -174,6 +200,7 @@ def fuzz_netlink(data: bytes) -> None:
 TARGETS: Final[dict[str, Target]] = {
     "messages": fuzz_messages,
     "ip": fuzz_ip,
+    "hop": fuzz_hop,
     "icmp": fuzz_icmp,
     "echo": fuzz_echo,
     "uapi": fuzz_uapi,

@@ -329,3 +329,43 @@ def test_an_interrupted_program_leaves_nothing(lab):
     assert "KeyboardInterrupt" in child.log()
     assert name not in lab.ip(ns, "link")
     assert f"{name}.sock" not in lab.run(ns, "ls", uapi_client.DIRECTORY).stdout
+
+
+def test_a_node_of_a_program_relays_between_its_peers(lab, run):
+    """Each interface in a namespace of its own, whose addresses the hub has to find there."""
+    keys = [wgpy.generate_key() for _ in range(3)]
+    one, hub, two = map(wgpy.public_key, keys)
+    places = [lab.ns() for _ in range(3)]
+
+    async def program() -> None:
+        nodes: list[Node] = []
+        async with AsyncExitStack() as stack:
+            way = wgpy.peer(hub, endpoint="127.0.0.1:4002", allowed_ips=["10.5.0.0/24"])
+            for number, peers in enumerate(
+                (
+                    [way],
+                    [
+                        wgpy.peer(one, endpoint="127.0.0.1:4001", allowed_ips=["10.5.0.1/32"]),
+                        wgpy.peer(two, endpoint="127.0.0.1:4003", allowed_ips=["10.5.0.0/24"]),
+                    ],
+                    [way],
+                )
+            ):
+                node = Node(
+                    lab.ifname(),
+                    private_key=keys[number],
+                    listen_port=4001 + number,
+                    peers=peers,
+                    addresses=[f"10.5.0.{number + 1}/24"],
+                    namespace=places[number],
+                    forward=number == 1,
+                )
+                nodes.append(await stack.enter_async_context(node))
+            await asyncio.to_thread(lab.wait_ping, places[0], "10.5.0.3")
+            await asyncio.to_thread(lab.wait_ping, places[0], "10.5.0.2")
+            relayed = nodes[1].status().relayed
+            assert relayed is not None
+            assert relayed.packets >= 2
+            assert nodes[0].status().relayed is None
+
+    run(program())

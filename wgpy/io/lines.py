@@ -49,6 +49,7 @@ _SENTENCES: Final = {
         "replayed, or its clock was set back"
     ),
     Drop.NOT_ALLOWED: "inner source {inner} is not in its allowed IPs",
+    Drop.MARTIAN: "inner source {inner} is ours or no host's, and was not sent on",
     Drop.NO_PEER: "no peer has {inner} in its allowed IPs",
     Drop.NO_ENDPOINT: "no endpoint is known, {inner} cannot be reached",
 }
@@ -179,7 +180,7 @@ def _level(event: MessageRejected) -> int:
             return logging.WARNING
         case Drop.NOT_AUTHENTIC if event.peer is not None:
             return logging.WARNING
-        case Drop.NOT_ALLOWED if not _is_link_local(event.inner):
+        case Drop.NOT_ALLOWED | Drop.MARTIAN if not _is_link_local(event.inner):
             return logging.WARNING
         case _:
             return logging.DEBUG

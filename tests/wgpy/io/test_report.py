@@ -132,6 +132,16 @@ EVENTS: list[tuple[Event, str, str]] = [
         f"{NAME} inner source 0.0.0.0 is not in its allowed IPs",
     ),
     (
+        MessageRejected(Drop.MARTIAN, HOME, PEER, bytes([10, 1, 2, 3])),
+        "WARNING",
+        f"{NAME} inner source 10.1.2.3 is ours or no host's, and was not sent on",
+    ),
+    (
+        MessageRejected(Drop.MARTIAN, HOME, PEER, b"\xfe\x80" + bytes(13) + b"\x01"),
+        "DEBUG",
+        f"{NAME} inner source fe80::1 is ours or no host's, and was not sent on",
+    ),
+    (
         MessageRejected(Drop.NO_PEER, inner=bytes([10, 1, 2, 3])),
         "DEBUG",
         "no peer has 10.1.2.3 in its allowed IPs",
