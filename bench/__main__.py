@@ -2,7 +2,7 @@
 
 Everyone who is installed stands at once and takes turns. Progress goes to standard error, the
 table to standard output. The exit code is 1 if a limit is not kept, or something that should be
-measured was not. For a README, in one go:
+measured was not. Whole nodes need root, `wg` and iperf3. For a README, in one go:
 
     python -m bench --json figures.json --plot bench/figures.svg --markdown
 """
@@ -11,7 +11,6 @@ import argparse
 import io
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -25,8 +24,7 @@ from bench.plot import plot
 from bench.procfs import machine
 from bench.subjects import OURS, PORTABLE, company
 from bench.tables import markdown, table
-from tests.lab import LabError
-from wgpy.errors import ConfigError
+from bench.turns import FAILURES, failed_because
 
 BENCHES = {
     "tcp": tunnel.tcp,
@@ -81,9 +79,12 @@ def _measured(name: str, options: Options) -> list[Row]:
     try:
         with redirect_stdout(said):
             return BENCHES[name](options)
-    except (LabError, ConfigError, OSError, subprocess.SubprocessError) as failure:
-        print(f"{said.getvalue()}\nbench: {name}: {failure}", file=sys.stderr)
-        return [Row(name, "", note=f"failed: {str(failure).splitlines()[0]}", failed=True)]
+    except FAILURES as failure:
+        print(
+            f"{said.getvalue()}\nbench: {name}: {type(failure).__name__}: {failure}",
+            file=sys.stderr,
+        )
+        return [Row(name, "", note=failed_because(failure), failed=True)]
 
 
 def _show(given: argparse.Namespace, rows: list[Row], where: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -180,6 +181,8 @@ def ready(options: Options) -> Company:
 def _why_unfit(name: str, base: Path) -> str:
     """Return why a node of ours cannot be measured, empty if it can."""
     subject = wgpy(name, base if name == BASE else ROOT)
+    if subject.kernels == COMPILED_KERNELS and find_spec("llvmlite") is None:
+        return "llvmlite is not installed: pip install '.[jit]'"
     with Lab() as lab:
         try:
             subject.start(lab, lab.ns(), lab.ifname(), patience=COMPILING)

@@ -5,6 +5,7 @@ backwards: who is measured first has no advantage over the last. Whoever fails, 
 or at a turn, is left out and named.
 """
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,11 @@ from tests.lab import Lab, LabError
 from wgpy.errors import ConfigError
 
 T = TypeVar("T")
+# Of a rig that does not stand, a node that has ended, a program with another answer than usual.
+FAILURES = (
+    *(LabError, ConfigError, OSError, subprocess.SubprocessError),
+    *(ArithmeticError, LookupError, ValueError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,20 @@ class Turns:
         """Leave the subject out if what follows fails; ours and the yardstick must not."""
         try:
             yield
-        except (LabError, ConfigError) as failure:
-            print(f"\nbench: {self.bench}: {subject.name}: {failure}", file=sys.stderr)
+        except FAILURES as failure:
+            print(
+                f"\nbench: {self.bench}: {subject.name}: {type(failure).__name__}: {failure}",
+                file=sys.stderr,
+            )
             del self.runs[subject.name]
-            note = f"failed: {str(failure).splitlines()[0]}"
+            note = failed_because(failure)
             failed = bool(subject.kernels) or subject.name == YARDSTICK
             self.others.append(Row(self.bench, "", subject.name, note=note, failed=failed))
+
+
+def failed_because(failure: Exception) -> str:
+    """Return the note of a row, in one line."""
+    return f"failed: {str(failure).partition(chr(10))[0] or type(failure).__name__}"
 
 
 def by_turns(

@@ -314,16 +314,28 @@ def test_other_kernels_than_wanted_fail(lab: Lab):
 @pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.needs("wg")
-def test_whoever_fails_is_left_out_and_named():
+@pytest.mark.parametrize(
+    ("failure", "note"),
+    [
+        (LabError("does not stand\nat all"), "failed: does not stand"),
+        (ZeroDivisionError(), "failed: ZeroDivisionError"),
+    ],
+)
+def test_whoever_fails_is_left_out_and_named(failure, note):
     def stand(_: Lab, subject: Any) -> str:
-        if subject.name == PORTABLE:
-            raise LabError("does not stand\nat all")
+        if subject.name == PORTABLE and isinstance(failure, LabError):
+            raise failure
         return str(subject.name)
 
-    turns = by_turns("tcp", options(), 2, stand, lambda name, number: (len(name), number))
+    def measure(name: str, number: int) -> tuple[float, float]:
+        if name == PORTABLE:
+            raise failure
+        return len(name), number
+
+    turns = by_turns("tcp", options(), 2, stand, measure)
     assert turns.runs == {OURS: [(4, 0), (4, 1)]}
     (row,) = turns.others
-    assert (row.who, row.note, row.failed) == (PORTABLE, "failed: does not stand", True)
+    assert (row.who, row.note, row.failed) == (PORTABLE, note, True)
     assert [row.spread for row in turns.rows(1, "", "")] == [Spread(0.5, 0, 1, 2)]
 
 
