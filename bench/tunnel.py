@@ -43,7 +43,7 @@ def tcp(options: Options) -> list[Row]:
 
 def tcp8(options: Options) -> list[Row]:
     """8 TCP streams, by turns in both directions."""
-    seconds = 2 if options.quick else 3
+    seconds = 1 if options.quick else 3
     turns = by_turns(
         *("tcp8", options, options.runs(6, 2), tunnel),
         lambda rig, number: rig.tcp(number % 2, seconds, STREAMS),
