@@ -1,17 +1,13 @@
-"""`python -m bench.aead [--fast]`: the compiled AEAD beside `cryptography`, as JSON.
+"""Microseconds a packet of sealing and opening bursts, compiled and by `cryptography`.
 
-Microseconds a packet, each the least of many rounds in which both take turns; `ratio` is the
-median over the rounds of compiled / cryptography. Both are given what a data path can prepare
-beforehand: buffers, nonces, slices. `cost` is what the code costs a process: seconds and
-megabytes of resident memory, each in a process of its own.
+See `inprocess`. Both take turns, and are given what a data path can prepare beforehand:
+buffers, nonces, slices. In the end there is what the compiled code costs a process: it is
+compiled anew in a child, and loaded.
 """
 
 import json
 import os
 import resource
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,31 +17,15 @@ import numpy as np
 
 from wgpy.engine.crypto import Aead
 from wgpy.kernels import compiler
-from wgpy.kernels.compiler import Compiling, Unavailable
+from wgpy.kernels.compiler import Compiling
 from wgpy.kernels.lanes import HEADER_SIZE, TAG_SIZE, Lanes, Memory
 
-SIZES = (0, 64, 512, 1420)
-BURSTS = (1, 4, 16, 45)
-ROUNDS, FAST_ROUNDS = 400, 20
+# Sizes of packets, and how many are a burst.
+KINDS = ((1420, 45), (1420, 4), (64, 45))
+ROUNDS = 200
 KEY = bytes(range(32))
 
-_COST = """
-import json, sys, time
-import numpy, cryptography.hazmat.primitives.ciphers.aead
-from wgpy.kernels import cache, image, lanes
-def resident():
-    fields = dict(line.split(":") for line in open("/proc/self/status"))
-    return int(fields["VmRSS"].split()[0]) / 1000
-before, start = resident(), time.perf_counter()
-{code}
-print(json.dumps({{"seconds": round(time.perf_counter() - start, 4),
-    "megabytes": round(resident() - before, 1), "altogether": round(resident(), 1)}}))
-"""
-COSTS = {
-    "load a cached image": "from wgpy.kernels import compiler; compiler.load()",
-    "import llvmlite": "import llvmlite.binding",
-    "import numba": "import numba",
-}
+Figures = dict[str, tuple[float, str]]
 
 
 class Burst(NamedTuple):
@@ -104,60 +84,59 @@ def burst(lanes: Lanes, size: int, count: int) -> Burst:
 
 
 def timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    began = time.thread_time()
     work()
-    return (time.perf_counter() - start) * 1e6
+    return time.thread_time() - began
 
 
-def compared(
-    one: Callable[[], object], other: Callable[[], object], rounds: int, count: int
-) -> dict[str, float]:
-    pairs = [(timed(one), timed(other)) for _ in range(rounds)]
-    return {
-        "compiled": round(min(pair[0] for pair in pairs) / count, 3),
-        "cryptography": round(min(pair[1] for pair in pairs) / count, 3),
-        "ratio": round(statistics.median(pair[0] / pair[1] for pair in pairs), 3),
+def both(
+    what: str, size: int, count: int, works: tuple[Callable[[], object], Callable[[], object]]
+) -> Figures:
+    """Return the figures of compiled code and of `cryptography`, each the best round's."""
+    rounds = [(timed(works[0]), timed(works[1])) for _ in range(ROUNDS)]
+    compiled, one_by_one = (min(taken) / count for taken in zip(*rounds, strict=True))
+    label = f"{what} {count} x {size} bytes"
+    figures = {
+        f"{label}, compiled": (compiled * 1e6, "us"),
+        f"{label}, cryptography": (one_by_one * 1e6, "us"),
+        f"{label}, compiled : cryptography": (compiled / one_by_one, "x"),
+    }
+    if (size, count) == KINDS[0]:
+        figures[f"{label}, compiled, rate"] = (size / compiled / 1e9, "GB/s")
+        figures[f"{label}, cryptography, rate"] = (size / one_by_one / 1e9, "GB/s")
+    return figures
+
+
+def compiled_anew() -> tuple[Lanes | None, Figures]:
+    """Return the code and what it takes to make and to load it; None without llvmlite."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        began = time.perf_counter()
+        found = compiler.load()
+        lanes = found.finish() if isinstance(found, Compiling) else found
+        compiling = time.perf_counter() - began
+        if not isinstance(lanes, Lanes):
+            return None, {}
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+        began = time.perf_counter()
+        compiler.load()
+        loading = time.perf_counter() - began
+    return lanes, {
+        "compile in a child": (compiling, "s"),
+        "compile, memory of the child": (peak, "MB"),
+        "load what is compiled": (loading * 1e3, "ms"),
     }
 
 
-def speeds(lanes: Lanes, rounds: int) -> Iterator[dict[str, object]]:
-    for size in SIZES:
-        for count in BURSTS:
+def main() -> None:
+    lanes, figures = compiled_anew()
+    if lanes is not None:
+        for size, count in KINDS:
             work = burst(lanes, size, count)
             work.seal()
-            yield {
-                "size": size,
-                "burst": count,
-                "seal": compared(work.seal, work.seal_one_by_one, rounds, count),
-                "open": compared(work.open, work.open_one_by_one, rounds, count),
-            }
-
-
-def cost(code: str) -> dict[str, float] | None:
-    """Return what some code costs a new process, None if it does not run."""
-    argv = [sys.executable, "-c", _COST.format(code=code)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return json.loads(done.stdout) if done.returncode == 0 else None
-
-
-def main() -> None:
-    rounds = FAST_ROUNDS if "--fast" in sys.argv else ROUNDS
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"] = folder
-        start = time.perf_counter()
-        found = compiler.load()
-        lanes = found.finish() if isinstance(found, Compiling) else found
-        compiled_in = time.perf_counter() - start
-        if lanes is None or isinstance(lanes, Unavailable):
-            print(json.dumps({"absent": lanes and lanes.reason}))
-            return
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
-        costs: dict[str, object] = {name: cost(code) for name, code in COSTS.items()}
-        costs["compile, in the child"] = {
-            "seconds": round(compiled_in, 2),
-            "megabytes": round(peak, 1),
-        }
-        print(json.dumps({"speed": list(speeds(lanes, rounds)), "cost": costs}, indent=1))
+            figures |= both("seal", size, count, (work.seal, work.seal_one_by_one))
+            figures |= both("open", size, count, (work.open, work.open_one_by_one))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

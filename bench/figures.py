@@ -1,15 +1,14 @@
-"""What a measurement says: medians with their spread, limits, and how they are shown.
+"""What a measurement says: medians with their spread, limits, ratios.
 
 A figure is the median of its runs, never a single lucky one, and stands beside the lowest and
-the highest. What was not measured has no figure but a reason.
+the highest. Its ratio is to the yardstick's figure, run by run: only that means anything on
+another machine. What was not measured has no figure but a reason.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, NamedTuple, Self
-
-HEADER = ("bench", "what", "median", "min..max", "unit", "runs", "limit", "verdict", "wgpy is")
 
 
 class Spread(NamedTuple):
@@ -27,28 +26,34 @@ class Spread(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """A limit that the product sets itself: `at_most` a value, or at least that."""
+    """A limit that the product sets itself: `at_most` a value, or at least that.
+
+    With `ratio` it is not of the figure but of its ratio to the yardstick's.
+    """
 
     value: float
     at_most: bool = True
+    ratio: bool = False
 
     def holds(self, value: float) -> bool:
         return value <= self.value if self.at_most else value >= self.value
 
     def __str__(self) -> str:
-        return f"{'<=' if self.at_most else '>='} {shown(self.value)}"
+        sign = "<=" if self.at_most else ">="
+        return f"{sign} {shown(self.value)}{'x' if self.ratio else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table.
+    """One line of the table: what of whom; of parts measured alone there is no `who`.
 
-    `ratio` is how many times this figure wgpy's was, run by run. Without `spread` nothing was
-    measured and `note` says why; `failed` if it should have been.
+    `ratio` is how many times the yardstick's figure this one was, run by run. Without `spread`
+    nothing was measured and `note` says why; `failed` if it should have been.
     """
 
     bench: str
     what: str
+    who: str = ""
     unit: str = ""
     spread: Spread | None = None
     limit: Limit | None = None
@@ -59,26 +64,14 @@ class Row:
     @property
     def passed(self) -> bool | None:
         """Whether the median keeps the limit; None if there is no limit or no figure."""
-        if self.limit is None or self.spread is None:
+        judged = self.ratio if self.limit and self.limit.ratio else self.spread
+        if self.limit is None or judged is None:
             return None
-        return self.limit.holds(self.spread.median)
+        return self.limit.holds(judged.median)
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the texts of the line, in the order of HEADER."""
-        if self.spread is None:
-            return (self.bench, self.what, "-", self.note, "", "", "", "", "")
-        verdict = {True: "pass", False: "FAIL", None: ""}[self.passed]
-        return (
-            self.bench,
-            self.what,
-            shown(self.spread.median),
-            f"{shown(self.spread.low)}..{shown(self.spread.high)}",
-            self.unit,
-            str(self.spread.runs),
-            str(self.limit or ""),
-            verdict,
-            times(self.ratio),
-        )
+    @property
+    def verdict(self) -> str:
+        return {True: "pass", False: "FAIL", None: ""}[self.passed]
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
@@ -89,23 +82,25 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
 
 
 def compared(
-    bench: str,
-    unit: str,
-    runs: dict[str, list[float]],
-    limit: Limit | None = None,
-    what: str = "",
+    labels: tuple[str, str, str],
+    runs: Mapping[str, Sequence[float]],
+    limits: Mapping[str, Limit],
+    yardstick: str = "",
 ) -> list[Row]:
-    """Return a row for each subject of paired runs, by name; ours is the first."""
-    names = list(runs)
-    ours = runs[names[0]]
+    """Return a row for each subject of paired runs, by name.
+
+    `labels` are the bench, what was measured and its unit; `limits` are by name as well.
+    """
+    bench, what, unit = labels
     return [
         Row(
             bench,
-            f"{what}{name}",
+            what,
+            name,
             unit,
             Spread.of(values),
-            limit=limit if name == names[0] else None,
-            ratio=ratios(ours, values) if name != names[0] else None,
+            limits.get(name),
+            None if name == yardstick else ratios(values, runs.get(yardstick, ())),
         )
         for name, values in runs.items()
     ]
@@ -121,36 +116,17 @@ def shown(value: float) -> str:
 
 
 def times(ratio: Spread | None) -> str:
-    """Return a ratio as the table shows it."""
+    """Return a ratio as the tables show it."""
     if ratio is None:
         return ""
     return f"{ratio.median:.2f}x ({ratio.low:.2f}..{ratio.high:.2f})"
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Return the rows as aligned columns; what was not measured tells why across them."""
-    lines = [HEADER, *(row.cells() for row in rows)]
-    measured = [line for line in lines if line[2] != "-"]
-    widths = [max(len(line[at]) for line in measured) for at in range(len(HEADER))]
-    widths[0] = max(len(line[0]) for line in lines)
-    widths[1] = max(len(line[1]) for line in lines)
-    return "\n".join(_line(line, widths) for line in lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    if cells[2] == "-":
-        return f"{cells[0]:{widths[0]}}  {cells[1]:{widths[1]}}  {cells[3]}"
-    aligned = [
-        f"{cell:>{width}}" if at in (2, 3, 5) else f"{cell:{width}}"
-        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(aligned).rstrip()
-
-
-def document(rows: Iterable[Row], machine: dict[str, str]) -> dict[str, Any]:
+def document(rows: Iterable[Row], machine: dict[str, str], yardstick: str) -> dict[str, Any]:
     """Return what `--json` writes: where it was measured, and every row with its verdict."""
     return {
         "machine": machine,
+        "yardstick": yardstick,
         "rows": [
             {
                 **asdict(row),

@@ -1,4 +1,4 @@
-"""130,560 allowed IPs through the socket, and lookups among them: `allowedips`.
+"""130,560 allowed IPs through the socket: `allowedips`.
 
 65,280 hosts of IPv4 and as many of IPv6, all of one peer, are set by `wg setconf` and shown
 by `wg show`.
@@ -6,24 +6,21 @@ by `wg show`.
 
 from time import perf_counter
 
-from bench import inprocess
-from bench.figures import Limit, Row, compared
+from bench.figures import Limit, Row
 from bench.options import Options
-from bench.subjects import Subject, company
+from bench.subjects import Subject, ready
 from tests.lab import Lab, LabError, keypair
 
 SET_LIMIT = Limit(2)
-# The slowest search of 130,560 prefixes against one of 10: memory is slower, the way as long.
-LOOKUP_LIMIT = Limit(4)
 COUNT = 65_280
 
 
 def allowedips(options: Options) -> list[Row]:
-    """Setting, showing and searching many allowed IPs."""
-    present = company(options)
+    """Setting and showing many allowed IPs; kernels have no part in it."""
+    present = ready(options).without_portable()
     setting: dict[str, list[float]] = {one.name: [] for one in present.subjects}
     showing: dict[str, list[float]] = {one.name: [] for one in present.subjects}
-    runs = options.runs(5, 2)
+    runs = options.runs(4, 2)
     text = configuration()
     for number in range(runs):
         for one in present.subjects:
@@ -31,10 +28,10 @@ def allowedips(options: Options) -> list[Row]:
             took = _set_and_show(one, text)
             setting[one.name].append(took[0])
             showing[one.name].append(took[1])
+    limits = present.limits(SET_LIMIT, SET_LIMIT)
     return [
-        *compared("allowedips", "s", setting, SET_LIMIT, "set: "),
-        *compared("allowedips", "s", showing, what="show: "),
-        *inprocess.rows("allowedips", "lookups", options, {"130,560 : 10": LOOKUP_LIMIT}),
+        *present.rows(("allowedips", "130,560 allowed IPs, set", "s"), setting, limits),
+        *present.rows(("allowedips", "130,560 allowed IPs, shown", "s"), showing),
         *present.absences("allowedips"),
     ]
 

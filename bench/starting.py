@@ -5,15 +5,15 @@ import subprocess
 from time import perf_counter
 
 from bench import procfs
-from bench.figures import Limit, Row, Spread, compared
+from bench.figures import Limit, Row
 from bench.options import Options
-from bench.subjects import Company, Subject, company
+from bench.subjects import Subject, ready
 from tests.lab import Lab, LabError, keypair, wait_until
 from wgpy.io import namespaces
 
 LAUNCH_LIMIT = Limit(0.3)
 RSS_LIMIT_MB = Limit(60)
-NO_WAKEUPS = Limit(0)
+NOTHING = Limit(0)
 # Seconds: a start that takes longer has failed; what a new interface may need to be still.
 PATIENCE = 20.0
 SETTLING = 1.0
@@ -25,11 +25,12 @@ def launch(options: Options) -> list[Row]:
     The first start, which may have to compile bytecode, does not count. On a busy machine the
     node waits for a processor: what is left without that says what the start takes elsewhere.
     """
-    present = company(options)
-    returned: dict[str, list[float]] = {one.name: [] for one in present.subjects}
-    answered: dict[str, list[float]] = {one.name: [] for one in present.subjects}
-    undisturbed: dict[str, list[float]] = {one.name: [] for one in present.subjects}
-    runs = options.runs(11, 3)
+    present = ready(options)
+    names = [one.name for one in present.subjects]
+    returned: dict[str, list[float]] = {name: [] for name in names}
+    answered: dict[str, list[float]] = {name: [] for name in names}
+    undisturbed: dict[str, list[float]] = {name: [] for name in names}
+    runs = options.runs(9, 3)
     options.say("launch: first start")
     for one in present.subjects:
         _launch(one)
@@ -40,10 +41,11 @@ def launch(options: Options) -> list[Row]:
             returned[one.name].append(back)
             answered[one.name].append(answer)
             undisturbed[one.name].append(answer - waited)
+    limits = present.limits(LAUNCH_LIMIT, LAUNCH_LIMIT)
     return [
-        *compared("launch", "s", returned, LAUNCH_LIMIT, "returns: "),
-        *compared("launch", "s", answered, LAUNCH_LIMIT, "wg show answers: "),
-        *compared("launch", "s", undisturbed, LAUNCH_LIMIT, "without waiting: "),
+        *present.rows(("launch", "launch returns", "s"), returned, limits),
+        *present.rows(("launch", "launch, wg show answers", "s"), answered, limits),
+        *present.rows(("launch", "launch, without waiting", "s"), undisturbed, limits),
         *present.absences("launch"),
     ]
 
@@ -78,15 +80,19 @@ def _launch(subject: Subject) -> tuple[float, float, float]:
 
 def rss(options: Options) -> list[Row]:
     """Resident memory after the start, with one peer configured."""
-    present = company(options)
+    present = ready(options)
     found: dict[str, list[float]] = {one.name: [] for one in present.subjects}
-    runs = options.runs(5, 3)
+    runs = options.runs(3, 2)
     for number in range(runs):
         options.say(f"rss: run {number + 1} of {runs}")
         with Lab() as lab:
             for one in present.subjects:
                 found[one.name].append(procfs.rss_mb(_with_one_peer(lab, one)))
-    return [*compared("rss", "MB", found, RSS_LIMIT_MB), *present.absences("rss")]
+    limits = present.limits(RSS_LIMIT_MB, RSS_LIMIT_MB)
+    return [
+        *present.rows(("rss", "memory after the start", "MB"), found, limits),
+        *present.absences("rss"),
+    ]
 
 
 def idle(options: Options) -> list[Row]:
@@ -94,38 +100,27 @@ def idle(options: Options) -> list[Row]:
 
     All are watched at the same time. IPv6 is off: the kernel sends multicast of its own.
     """
-    present = company(options)
-    seconds = 30.0 if not options.quick else 5.0
+    present = ready(options)
+    seconds = 20.0 if not options.quick else 5.0
     options.say(f"idle: {seconds:g} s")
     with Lab() as lab:
         pids = {one.name: _with_one_peer(lab, one) for one in present.subjects}
         lab.run(None, "sleep", SETTLING)
-        before = _state(pids)
+        before = {name: _state(pid) for name, pid in pids.items()}
         lab.run(None, "sleep", seconds, timeout=seconds + PATIENCE)
-        after = _state(pids)
-    return [*_idle_rows(present, before, after, seconds), *present.absences("idle")]
+        after = {name: _state(pid) for name, pid in pids.items()}
+    woke: dict[str, list[float]] = {name: [after[name][0] - before[name][0]] for name in pids}
+    spent = {name: [(after[name][1] - before[name][1]) * 1e3] for name in pids}
+    limits = present.limits(NOTHING, NOTHING)
+    return [
+        *present.rows(("idle", f"wake-ups in {seconds:g} s", ""), woke, limits),
+        *present.rows(("idle", f"processor time in {seconds:g} s", "ms"), spent, limits),
+        *present.absences("idle"),
+    ]
 
 
-def _state(pids: dict[str, int]) -> dict[str, tuple[int, float]]:
-    return {name: (procfs.wakeups(pid), procfs.cpu_seconds(pid)) for name, pid in pids.items()}
-
-
-def _idle_rows(
-    present: Company,
-    before: dict[str, tuple[int, float]],
-    after: dict[str, tuple[int, float]],
-    seconds: float,
-) -> list[Row]:
-    rows = []
-    for name in (one.name for one in present.subjects):
-        limit = NO_WAKEUPS if name == present.subjects[0].name else None
-        woke = after[name][0] - before[name][0]
-        spent = (after[name][1] - before[name][1]) * 1e3
-        what = f"{name}: wake-ups in {seconds:g} s"
-        rows.append(Row("idle", what, "", Spread.of([woke]), limit))
-        what = f"{name}: processor time in {seconds:g} s"
-        rows.append(Row("idle", what, "ms", Spread.of([spent]), limit))
-    return rows
+def _state(pid: int) -> tuple[int, float]:
+    return procfs.wakeups(pid), procfs.cpu_seconds(pid)
 
 
 def _with_one_peer(lab: Lab, subject: Subject) -> int:
