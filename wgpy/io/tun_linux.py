@@ -97,6 +97,8 @@ class TunLinux:
         self._fd = fd
         # Whether each packet has a virtio header before it; without, there are no offloads.
         self._header = header
+        # What was read, until the next `receive`.
+        self._memory = memoryview(bytearray(RECEIVE_SIZE + vnet.HEADER_SIZE + PACKET_SIZE))
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
@@ -220,20 +222,20 @@ class TunLinux:
         Raises:
             EOFError: the interface is gone for good. Being down is no error.
         """
-        fd, read, new = self._fd, os.read, tuple.__new__
+        fd, read, memory = self._fd, os.readv, self._memory
         packets: list[TunBurst] = []
         append = packets.append
-        room = RECEIVE_SIZE
+        headers, at = vnet.HEADER_SIZE if self._header else 0, 0
         try:
             for _ in range(reads):
-                if not self._header:
-                    append(new(TunBurst, (read(fd, PACKET_SIZE), 0, 0, 0, 0)))
-                    continue
-                data = read(fd, vnet.HEADER_SIZE + PACKET_SIZE)
-                packet = memoryview(data)[vnet.HEADER_SIZE :]
-                append(vnet.decode_untrusted(data[: vnet.HEADER_SIZE], packet))
-                room -= len(data)
-                if room <= 0:
+                size = read(fd, [memory[at:]])
+                packet = memory[at + headers : at + size]
+                if headers:
+                    append(vnet.decode_untrusted(bytes(memory[at : at + headers]), packet))
+                else:
+                    append(TunBurst(packet))
+                at += size
+                if at >= RECEIVE_SIZE:
                     break
         except BlockingIOError:
             pass

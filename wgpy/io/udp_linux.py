@@ -265,7 +265,10 @@ class UdpLinux:
         if isinstance(payload, list):
             groups = join(payload, v6=path.half.v6)
             return [(group, len(group[0]) if len(group) > 1 else 0) for group in groups]
-        step = size * min(SEGMENTS_MAX, (V6_MAX if path.half.v6 else V4_MAX) // size)
+        limit = V6_MAX if path.half.v6 else V4_MAX
+        if len(payload) <= min(limit, size * SEGMENTS_MAX):
+            return [([payload], size)]
+        step = size * min(SEGMENTS_MAX, limit // size)
         view = memoryview(payload)
         starts = range(0, len(view), step)
         return [([view[at : at + step]], size if len(view) - at > size else 0) for at in starts]
