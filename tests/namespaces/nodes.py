@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import offloads
 from tests.lab import Child, Lab, keypair, wait_until
 
 MARKS = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("wg", "ping", "setpriv")]
@@ -69,6 +70,20 @@ class Node:
         """Give the interface addresses, set it up and wait until the node has seen that."""
         self.lab.address(self.ns, self.name, *addresses)
         wait_until(self.ports, 10, f"{self.name} to bind its port")
+        if offloads.chosen():
+            self.wait_data_path()
+
+    def data_path(self) -> str:
+        """Return what carries the packets."""
+        return offloads.data_path(self.lab.uapi(self.name))
+
+    def wait_data_path(self) -> str:
+        """Wait until all that is not switched off is loaded; return what carries packets."""
+        way = offloads.intended(self.child.pid)
+        why = f"{self.name} to work with {way}"
+        wait_until(lambda: self.data_path() == way, offloads.PATIENCE, why)
+        offloads.CONFIRMED[way] += 1
+        return way
 
     def ports(self) -> frozenset[int]:
         """Return the UDP ports that the process has bound."""

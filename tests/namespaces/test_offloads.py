@@ -1,11 +1,12 @@
-"""Traffic with each part of the fast data path off alone, with all off, and with all on."""
+"""Traffic with each part of the fast data path off alone, with all off, and with all on.
 
-import json
-import sys
+`python -m tests.check --matrix` runs all tests of this folder so.
+"""
 
 import pytest
 
-from tests.lab import Lab, wait_until
+from tests import offloads
+from tests.lab import Lab
 from tests.namespaces.nodes import (
     MARKS,
     ONE_V6,
@@ -20,12 +21,6 @@ from tests.namespaces.nodes import (
 )
 
 pytestmark = [*MARKS, pytest.mark.needs("iperf3")]
-
-
-def data_path(node: Node) -> str:
-    """Return what carries the packets of a node."""
-    words = (sys.executable, "-m", "wgpy", "show", node.name, "--json")
-    return str(json.loads(node.lab.run(None, *words).stdout)[node.name]["data_path"])
 
 
 def pair(lab: Lab, *off: str) -> tuple[Node, Node]:
@@ -55,22 +50,10 @@ def exchange(one: Node, two: Node) -> None:
     assert "Traceback" not in one.child.log() + two.child.log()
 
 
-@pytest.mark.parametrize(
-    ("off", "said"),
-    [
-        ("", "jit, TSO and USO, UDP GSO, UDP GRO"),
-        ("jit", "portable, TSO and USO, UDP GSO, UDP GRO"),
-        ("uso", "jit, TSO, UDP GSO, UDP GRO"),
-        ("gso", "jit, TSO and USO, UDP GRO"),
-        ("gro", "jit, TSO and USO, UDP GSO"),
-        ("tun", "packet by packet, UDP GSO, UDP GRO"),
-        ("all", "packet by packet"),
-    ],
-)
+@pytest.mark.parametrize(("off", "said"), offloads.WAYS.values(), ids=list(offloads.WAYS))
 def test_traffic_passes_with_each_part_off(lab, off, said):
     one, two = pair(lab, off, off)
-    wait_until(lambda: data_path(one) == said, 30, f"{said} in use")
-    wait_until(lambda: data_path(two) == said, 30, f"{said} in use")
+    assert one.wait_data_path() == two.wait_data_path() == said
     exchange(one, two)
 
 
