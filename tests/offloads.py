@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from wgpy.io import uapi_client
+from wgpy.model import DeviceStatus
 from wgpy.wire.uapi_client import GET, parse_get
 
 VARIABLE = "WGPY_OFF"
@@ -40,10 +41,10 @@ def chosen() -> str | None:
     return _chosen[0] if _chosen else None
 
 
-def data_path(socket: Path) -> str:
-    """Return what a node says that carries its packets."""
+def status(socket: Path) -> DeviceStatus:
+    """Return what a node tells of itself at its UAPI socket."""
     name, folder = socket.name.removesuffix(".sock"), str(socket.parent)
-    return parse_get(uapi_client.request(name, GET, directory=folder)).data_path
+    return parse_get(uapi_client.request(name, GET, directory=folder))
 
 
 def intended(pid: int) -> str:

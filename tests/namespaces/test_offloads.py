@@ -14,27 +14,16 @@ from tests.namespaces.nodes import (
     Node,
     cabled,
     cables,
-    introduce,
     outside,
-    start,
-    up,
+    tunnel,
 )
 
 pytestmark = [*MARKS, pytest.mark.needs("iperf3")]
 
 
-def pair(lab: Lab, *off: str) -> tuple[Node, Node]:
-    """Return two nodes in one namespace outside, each with something switched off, both up."""
-    namespace = lab.ns()
-    one, two = (
-        start(lab, namespace, port=port, env={"WGPY_OFF": words})
-        for port, words in zip((10000, 20000), off, strict=True)
-    )
-    introduce(one, two, "127.0.0.1", "127.0.0.1")
-    for node in (one, two):
-        node.move(lab.ns())
-    up(one, two)
-    return one, two
+def pair(lab: Lab, left: str, right: str) -> tuple[Node, Node]:
+    """Return two nodes, each with something switched off, both up."""
+    return tunnel(lab, ({offloads.VARIABLE: left}, {offloads.VARIABLE: right}))
 
 
 def exchange(one: Node, two: Node) -> None:
