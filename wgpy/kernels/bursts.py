@@ -174,5 +174,6 @@ class BurstKernels:
 
 def _padded(size: int, mtu: int) -> int:
     """Return the size of a plaintext with its padding, as `engine.session.padding` has it."""
-    padded = -(-size // _PADDING) * _PADDING
-    return max(size, min(mtu, padded)) if mtu else padded
+    last_unit = size % mtu if mtu and size > mtu else size
+    padded = -(-last_unit // _PADDING) * _PADDING
+    return size - last_unit + (min(mtu, padded) if mtu else padded)
