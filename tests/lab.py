@@ -236,14 +236,19 @@ class Lab:
             interval: seconds from one ping to the next.
             options: more options of `ping`, for example `("-s", 1400, "-M", "do")`.
         """
-        # Not -w: with it ping sends more than `count` until so many are answered.
-        pace = ["-f"] if flood else ["-i", interval]
         limit = max(2, int(count * (0.05 if flood else interval)) + 2)
-        done = self.run(
-            *(ns, "ping", "-n", "-q", "-c", count, "-W", 1, *pace, *options, ip),
-            check=False,
-            timeout=limit + 10,
-        )
+        common = ("ping", "-n", "-c", count, *options)
+        if flood:
+            # -f and -q wait for the last answer no longer than twice the slowest yet. With -w
+            # more than `count` are sent until so many are answered: those are not looked at.
+            done = self.run(ns, *common, "-A", "-w", limit, ip, check=False, timeout=limit + 10)
+            found = re.findall(r"bytes from .* icmp_seq=(\d+)", done.stdout)
+            answered = {int(number) for number in found}
+            if "packets transmitted" not in done.stdout:
+                raise LabError(f"ping {ip}: {done.stdout}{done.stderr}")
+            return len(answered & set(range(1, count + 1)))
+        pace = ("-q", "-W", 1, "-i", interval)
+        done = self.run(ns, *common, *pace, ip, check=False, timeout=limit + 10)
         match = re.search(r"transmitted, (\d+) received", done.stdout)
         if match is None:
             raise LabError(f"ping {ip}: {done.stdout}{done.stderr}")

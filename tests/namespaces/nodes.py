@@ -194,13 +194,18 @@ def tunnel(
     return one, two
 
 
-def cabled(lab: Lab) -> tuple[Node, Node]:
+def cabled(
+    lab: Lab, envs: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
+) -> tuple[Node, Node]:
     """Return two nodes at the ends of a cable with 10.0.0.1, fd00:aa::1 and .2, ::2, all up."""
     ends = lab.pair(("10.0.0.1/24", "fd00:aa::1/96"), ("10.0.0.2/24", "fd00:aa::2/96"))
     # A neighbour that is not known yet may take a second to be found.
     for end, other in zip(ends, ("fd00:aa::2", "fd00:aa::1"), strict=True):
         lab.wait_ping(end, other)
-    one, two = (start(lab, ns, port=port) for ns, port in zip(ends, PORTS, strict=True))
+    one, two = (
+        start(lab, ns, port=port, env=env)
+        for ns, port, env in zip(ends, PORTS, envs, strict=True)
+    )
     introduce(one, two, "10.0.0.1", "10.0.0.2")
     up(one, two)
     return one, two

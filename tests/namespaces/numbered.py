@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from wgpy.io import clock
@@ -19,6 +20,8 @@ from wgpy.io.udp_sockets import SO_RCVBUFFORCE, UDP_SEGMENT
 HEAD = struct.Struct("<Qd")
 TICK = 0.002
 ROOM = 64 << 20
+# How soon a receiver hears that it is to end, seconds.
+ATTENTION = 0.1
 
 
 @dataclass
@@ -42,12 +45,7 @@ class Came:
             self.reordered += 1
 
 
-class Ended(Exception):
-    """It is time to tell."""
-
-
-def end(*_: object) -> None:
-    raise Ended
+ended = threading.Event()
 
 
 def send(ip: str, port: str, rate: str, batch: str, size: str) -> None:
@@ -59,17 +57,15 @@ def send(ip: str, port: str, rate: str, batch: str, size: str) -> None:
         to.connect((ip, int(port)))
         print("begins", flush=True)
         start = clock.now()
-        try:
-            while True:
-                now = clock.now()
-                while sent + together <= (now - start) * int(rate):
-                    numbers = range(sent, sent + together)
-                    batch_of = [HEAD.pack(number, now) + rest for number in numbers]
-                    to.sendmsg(batch_of, control if together > 1 else [])
-                    sent += together
-                pause.wait(TICK)
-        except Ended:
-            print(f"sent {sent}", flush=True)
+        while not ended.is_set():
+            now = clock.now()
+            while sent + together <= (now - start) * int(rate):
+                numbers = range(sent, sent + together)
+                batch_of = [HEAD.pack(number, now) + rest for number in numbers]
+                to.sendmsg(batch_of, control if together > 1 else [])
+                sent += together
+            pause.wait(TICK)
+    print(f"sent {sent}", flush=True)
 
 
 def receive(ip: str, port: str) -> None:
@@ -78,17 +74,17 @@ def receive(ip: str, port: str) -> None:
     with socket.socket(family, socket.SOCK_DGRAM) as at:
         at.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
         at.bind((ip, int(port)))
+        at.settimeout(ATTENTION)
         print("listens", flush=True)
-        try:
-            while True:
+        while not ended.is_set():
+            with suppress(TimeoutError):
                 number, sent_at = HEAD.unpack_from(at.recv(65535))
                 came.take(number, clock.now() - sent_at)
-        except Ended:
-            print("came", json.dumps(asdict(came)), flush=True)
+    print("came", json.dumps(asdict(came)), flush=True)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
     if sys.argv[1] == "send":
         send(*sys.argv[2:])
     else:
