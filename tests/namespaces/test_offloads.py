@@ -14,8 +14,11 @@ from tests.namespaces.nodes import (
     Node,
     cabled,
     cables,
+    introduce,
     outside,
+    start,
     tunnel,
+    up,
 )
 
 pytestmark = [*MARKS, pytest.mark.needs("iperf3")]
@@ -62,3 +65,29 @@ def test_a_path_smaller_than_the_tunnel_is_no_black_hole(lab, host):
     one.lab.wait_ping(one.ns, TWO_V4)
     assert lab.iperf(one.ns, two.ns, TWO_V4, 2).bits_per_second > 10e6
     assert lab.iperf(two.ns, one.ns, ONE_V6, 2).bits_per_second > 10e6
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_path_that_narrows_beyond_a_router_is_no_black_hole(lab, family):
+    """By IPv4 the router cuts datagrams up; by IPv6 it says so, and the host has to."""
+    left, router, right = lab.ns(), lab.ns(), lab.ns()
+    lab.veth(left, router, ("10.1.0.1/24", "fd00:1::1/64"), ("10.1.0.2/24", "fd00:1::2/64"))
+    narrow = ("10.2.0.2/24", "fd00:2::2/64"), ("10.2.0.1/24", "fd00:2::1/64")
+    lab.veth(router, right, *narrow, mtu=1300)
+    for which in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
+        lab.sysctl(router, f"net.{which}", 1)
+    for ns, net in ((left, 1), (right, 2)):
+        lab.ip(ns, "route", "add", "default", "via", f"10.{net}.0.2")
+        lab.ip(ns, "route", "add", "default", "via", f"fd00:{net}::2")
+    hosts = ("10.1.0.1", "10.2.0.1") if family == 4 else ("[fd00:1::1]", "[fd00:2::1]")
+    env = {offloads.VARIABLE: ""}
+    one, two = (
+        start(lab, ns, port=port, env=env) for ns, port in ((left, 10000), (right, 20000))
+    )
+    introduce(one, two, *hosts)
+    up(one, two)
+    assert all("UDP GSO" in node.wait_data_path() for node in (one, two))
+    lab.wait_ping(one.ns, TWO_V4)
+    for client, server, ip in ((one, two, TWO_V4), (two, one, ONE_V6)):
+        assert lab.iperf(client.ns, server.ns, ip, 2).bits_per_second > 10e6
+        assert lab.ping(client.ns, ip, 3, options=("-s", 1372, "-M", "do")) == 3
