@@ -22,6 +22,7 @@ from wgpy.errors import Drop
 from wgpy.io import clock
 from wgpy.io.tun_linux import RECEIVE_SIZE
 from wgpy.io.udp_sockets import BUFFER_SIZE
+from wgpy.wire.datagrams import SEGMENTS_MAX
 from wgpy.wire.messages import DATA_OVERHEAD
 
 pytestmark = [*MARKS, pytest.mark.needs("iperf3", "tc")]
@@ -147,25 +148,28 @@ def test_numbered_datagrams_are_counted_to_the_byte(lab, batch, off):
     one, two = tunnel(lab, ({offloads.VARIABLE: off}, {offloads.VARIABLE: off}))
     for node in (one, two):
         node.wait_data_path()
+        # The host asks for routers now and then.
+        lab.sysctl(node.ns, f"net.ipv6.conf.{node.name}.disable_ipv6", 1)
     lab.wait_ping(one.ns, TWO_V4)
     settled(one, two)
-    tx, rx = one.transfer(two)[1], two.transfer(one)[0]
+    tx, rx, before = one.transfer(two)[1], two.transfer(one)[0], sockets(one).dropped
     inner = [one.counter("tx_bytes"), two.counter("rx_bytes")]
     flow, began = Flow(one, two, rate, batch, size), clock.now()
     wait_until(lambda: clock.now() - began > 2)
     came = flow.end()
     settled(one, two)
-    print(came, "lost by sockets:", sockets(one).dropped)
-    assert came.received == came.sent
+    dropped = sockets(one).dropped - before
+    print(came, "drops by sockets:", dropped)
+    # On a machine that is busy with other things; each is a datagram or a burst of them.
+    assert dropped <= came.sent - came.received <= dropped * SEGMENTS_MAX
     message = -(-(size + 28) // 16) * 16 + DATA_OVERHEAD
-    for counted in (one.transfer(two)[1] - tx, two.transfer(one)[0] - rx):
-        assert 0 <= counted - came.sent * message <= KEEPALIVES
+    assert 0 <= one.transfer(two)[1] - tx - came.sent * message <= KEEPALIVES
+    assert 0 <= two.transfer(one)[0] - rx - came.received * message <= KEEPALIVES
     gave, got = one.counter("tx_bytes") - inner[0], two.counter("rx_bytes") - inner[1]
-    if off == "tun":
-        assert gave == got == came.sent * (size + 28)
-    else:  # of a super packet the kernel counts one header
-        assert came.sent * size < got <= came.sent * (size + 28)
-        assert came.sent * size < gave <= came.sent * (size + 28)
+    # Of a super packet the kernel counts one header.
+    least = size + 28 if off == "tun" else size
+    assert came.sent * least <= gave <= came.sent * (size + 28)
+    assert came.received * least <= got <= came.received * (size + 28)
 
 
 # --- a link that cannot take it --------------------------------------------------------------
