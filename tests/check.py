@@ -1,9 +1,11 @@
-"""`python -m tests.check [--fast] [--long]`: format, lint, types, tests, coverage.
+"""`python -m tests.check [--fast] [--long] [--matrix]`: format, lint, types, tests, coverage.
 
 --fast runs, in under a minute, what needs neither root nor another implementation of WireGuard
 nor more than a second a test; the whole adds these and the coverage that the fast tests alone
-reach in the pure layers; --long adds what waits for more than a minute. Other arguments go to
-pytest, and leave coverage out. The contracts between the layers are among the tests.
+reach in the pure layers; --long adds what waits for more than a minute. --matrix runs the tests
+in namespaces, once for each part of the fast data path that can be off, for all of them off and
+for none: half an hour. Other arguments go to pytest, and leave coverage out. The contracts
+between the layers are among the tests.
 """
 
 import json
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.offloads import WAYS
 from wgpy.io import clock
 
 FAST = "not (slow or root or interop or long)"
@@ -22,6 +25,11 @@ REST = "slow or root or interop"
 GATE = 95.0
 GATED = ("wgpy/engine/", "wgpy/wire/")
 PYTHON = (sys.executable, "-m")
+OPTIONS = ("--fast", "--long", "--matrix")
+NAMESPACES = "tests/namespaces"
+# They say themselves how their nodes are to work, and need not be run once for each way.
+OWN_WAYS = ("test_bursts.py", "test_load.py", "test_offloads.py")
+MATRIX = (NAMESPACES, *(f"--ignore={NAMESPACES}/{name}" for name in OWN_WAYS))
 
 
 class Step(NamedTuple):
@@ -38,11 +46,16 @@ def command(*argv: str) -> Callable[[], bool]:
 
 def steps(arguments: list[str], folder: Path) -> Iterator[Step]:
     """Yield the checks that the arguments ask for; `folder` takes what is measured."""
-    fast, long = "--fast" in arguments, "--long" in arguments
-    rest = [argument for argument in arguments if argument not in ("--fast", "--long")]
+    fast, long, matrix = (option in arguments for option in OPTIONS)
+    rest = [argument for argument in arguments if argument not in OPTIONS]
     yield Step("format", command(*PYTHON, "ruff", "format", "--check", "--quiet", "."))
     yield Step("lint", command(*PYTHON, "ruff", "check", "--quiet", "."))
     yield Step("types", command(*PYTHON, "mypy", "--no-error-summary"))
+    if matrix:
+        for way in WAYS:
+            argv = (*PYTHON, "pytest", "-q", f"--offloads={way}", *(rest or MATRIX))
+            yield Step(f"offloads: {way}", command(*argv))
+        return
     if fast:
         yield Step("tests", command(*PYTHON, "pytest", "-q", "-m", FAST, *rest))
         return

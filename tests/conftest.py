@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from tests import offloads
 from tests.cache import cache
 from tests.lab import Lab, sweep
 
@@ -38,11 +39,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=IN_CI,
         help="a skipped test fails the run (always so under CI=true)",
     )
+    group.addoption(
+        "--offloads",
+        choices=tuple(offloads.WAYS),
+        help="let every node work with WGPY_OFF set so, and see that it does",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*programs): needs these programs on PATH")
     config.pluginmanager.register(Skips(), "wgpy-skips")
+    if word := config.getoption("--offloads"):
+        offloads.choose(word)
+        config.pluginmanager.register(Ways(), "wgpy-ways")
 
 
 def lacks(item: pytest.Item) -> str | None:
@@ -101,6 +110,22 @@ class Skips:
 
 # --- walls -----------------------------------------------------------------------------------
 
+
+class Ways:
+    """Tells at the end of a run with --offloads how nodes worked; if none did so, it fails."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.exitstatus == pytest.ExitCode.OK and not offloads.CONFIRMED:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for way, count in offloads.CONFIRMED.most_common():
+            terminalreporter.write_line(f"{count} nodes came up with: {way}")
+        if not offloads.CONFIRMED:
+            terminalreporter.write_line("no node was seen to work as --offloads asks")
+
+
 _walled: list[str] = []
 
 
@@ -137,3 +162,6 @@ def lab(swept: None) -> Iterator[Lab]:
     """Namespaces for one test, removed after it."""
     with Lab() as made:
         yield made
+        if offloads.chosen():
+            for child in made.children:
+                assert offloads.VARIABLE in child.given or not offloads.strangers(child.log())

@@ -74,6 +74,8 @@ class Child:
     def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None):
         self.argv = list(argv)
         self.logfile = log
+        # What its environment has that is not this process's.
+        self.given = dict(env or {})
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *self.argv],

@@ -1,5 +1,6 @@
 """What is checked, for which arguments."""
 
+from tests import offloads
 from tests.check import main, steps
 
 
@@ -12,6 +13,12 @@ def test_the_whole_runs_the_fast_tests_under_coverage_and_then_the_rest(tmp_path
     names = [step.name for step in steps([], tmp_path)]
     assert names == ["format", "lint", "types", "fast tests", "coverage", "slow tests"]
     assert names == [step.name for step in steps(["--long"], tmp_path)]
+
+
+def test_the_matrix_runs_the_namespaces_once_for_each_way_to_carry_packets(tmp_path):
+    names = [step.name for step in steps(["--matrix"], tmp_path)]
+    assert names[:3] == ["format", "lint", "types"]
+    assert names[3:] == [f"offloads: {word}" for word in offloads.WAYS]
 
 
 def test_arguments_go_to_pytest_and_leave_coverage_out(tmp_path):

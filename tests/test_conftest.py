@@ -46,7 +46,7 @@ def run(tmp_path):
         path = tmp_path / "tests" / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(sample)
-        for name in ("cache.py", "conftest.py", "lab.py", "process.py"):
+        for name in ("cache.py", "conftest.py", "lab.py", "offloads.py", "process.py"):
             (tmp_path / "tests" / name).write_text((ROOT / "tests" / name).read_text())
         (tmp_path / "pytest.ini").write_text(
             "[pytest]\ntestpaths = tests\nmarkers =\n  root\n  long\n"
@@ -89,6 +89,12 @@ def test_the_pure_layers_open_no_socket(run, layer):
     assert code == 1, said
     assert "test_that_opens_a_socket: tests of wire/ and engine/ open no socket" in said
     assert "1 failed, 1 skipped, 1 deselected, 1 xfailed" in said
+
+
+def test_a_run_with_offloads_in_which_no_node_was_seen_fails(run):
+    code, said = run("test_it.py", "--offloads=jit")
+    assert code == 1, said
+    assert "no node was seen to work as --offloads asks" in said
 
 
 def test_skips_of_other_processes_count(run):

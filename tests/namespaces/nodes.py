@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import offloads
 from tests.lab import Child, Lab, keypair, wait_until
 
 MARKS = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("wg", "ping", "setpriv")]
@@ -22,7 +23,9 @@ INITIATION_SIZE, RESPONSE_SIZE, KEEPALIVE_SIZE = 148, 92, 32
 
 PORTS = (ONE_PORT, TWO_PORT)
 ROOT = Path(__file__).parents[2]
-PYTHON = (sys.executable, "-m", "wgpy")
+INTERPRETER = (sys.executable,)
+PROGRAM = ("-m", "wgpy")
+PYTHON = (*INTERPRETER, *PROGRAM)
 
 _secrets = itertools.count()
 
@@ -69,6 +72,20 @@ class Node:
         """Give the interface addresses, set it up and wait until the node has seen that."""
         self.lab.address(self.ns, self.name, *addresses)
         wait_until(self.ports, 10, f"{self.name} to bind its port")
+        if offloads.chosen() and offloads.VARIABLE not in self.child.given:
+            self.wait_data_path()
+
+    def data_path(self) -> str:
+        """Return what carries the packets."""
+        return offloads.status(self.lab.uapi(self.name)).data_path
+
+    def wait_data_path(self) -> str:
+        """Wait until all that is not switched off is loaded; return what carries packets."""
+        way = offloads.intended(self.child.pid)
+        why = f"{self.name} to work with {way}"
+        wait_until(lambda: self.data_path() == way, offloads.PATIENCE, why)
+        offloads.CONFIRMED[way] += 1
+        return way
 
     def ports(self) -> frozenset[int]:
         """Return the UDP ports that the process has bound."""
@@ -81,6 +98,10 @@ class Node:
                 if f"socket:[{fields[9]}]" in mine:
                     bound.append(int(fields[1].rpartition(":")[2], 16))
         return frozenset(bound)
+
+    def drops(self) -> dict[str, int]:
+        """Return how many packets the node dropped, by reason."""
+        return dict(offloads.status(self.lab.uapi(self.name)).drops)
 
     def mtu(self, size: int) -> None:
         self.lab.ip(self.ns, "link", "set", self.name, "mtu", size)
@@ -113,10 +134,11 @@ def start(
     port: int | None = None,
     env: Mapping[str, str] | None = None,
     prefix: tuple[object, ...] = (),
+    python: tuple[str, ...] = INTERPRETER,
 ) -> Node:
     """Start a node in a namespace and give it a fresh key; `prefix` is what runs Python."""
     name = name or lab.ifname()
-    child = launch(lab, ns, name, env=env, prefix=prefix)
+    child = launch(lab, ns, name, env=env, prefix=prefix, python=python)
     lab.wait_uapi(name)
     private, public = keypair()
     node = Node(lab, ns, name, child, private, public)
@@ -131,9 +153,10 @@ def launch(
     *,
     env: Mapping[str, str] | None = None,
     prefix: tuple[object, ...] = (),
+    python: tuple[str, ...] = INTERPRETER,
 ) -> Child:
     """Start the program in the foreground with all it can log, and do not wait for it."""
-    words = (*prefix, *PYTHON, "-f", name)
+    words = (*prefix, *python, *PROGRAM, "-f", name)
     # A lab with a place of its own for the sockets leaves the working directory.
     always = {"LOG_LEVEL": "verbose", "PYTHONPATH": str(ROOT)}
     return lab.spawn(ns, *words, env={**always, **(env or {})})
@@ -156,10 +179,17 @@ def introduce(one: Node, two: Node, host_one: str | None, host_two: str | None) 
         )
 
 
-def tunnel(lab: Lab) -> tuple[Node, Node]:
+def tunnel(
+    lab: Lab,
+    envs: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    python: tuple[str, ...] = INTERPRETER,
+) -> tuple[Node, Node]:
     """Return two nodes with sockets in one namespace and interfaces in two others, all up."""
     outside = lab.ns()
-    one, two = (start(lab, outside, port=port) for port in (ONE_PORT, TWO_PORT))
+    one, two = (
+        start(lab, outside, port=port, env=env, python=python)
+        for port, env in zip(PORTS, envs, strict=True)
+    )
     introduce(one, two, "127.0.0.1", "127.0.0.1")
     one.move(lab.ns())
     two.move(lab.ns())
@@ -167,13 +197,18 @@ def tunnel(lab: Lab) -> tuple[Node, Node]:
     return one, two
 
 
-def cabled(lab: Lab) -> tuple[Node, Node]:
+def cabled(
+    lab: Lab, envs: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
+) -> tuple[Node, Node]:
     """Return two nodes at the ends of a cable with 10.0.0.1, fd00:aa::1 and .2, ::2, all up."""
     ends = lab.pair(("10.0.0.1/24", "fd00:aa::1/96"), ("10.0.0.2/24", "fd00:aa::2/96"))
     # A neighbour that is not known yet may take a second to be found.
     for end, other in zip(ends, ("fd00:aa::2", "fd00:aa::1"), strict=True):
         lab.wait_ping(end, other)
-    one, two = (start(lab, ns, port=port) for ns, port in zip(ends, PORTS, strict=True))
+    one, two = (
+        start(lab, ns, port=port, env=env)
+        for ns, port, env in zip(ends, PORTS, envs, strict=True)
+    )
     introduce(one, two, "10.0.0.1", "10.0.0.2")
     up(one, two)
     return one, two

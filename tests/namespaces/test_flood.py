@@ -106,6 +106,7 @@ class Scene:
             self.recording.write_text("\n".join(record(listening)))
         # What is made once, buffers and tables of the first second, is no growth.
         self.flood("mix", 500, 1).wait()
+        self.wait_worked_off()
 
     def start(self, ns: str, private: str, port: int, address: str, *peers: str) -> Child:
         name = self.lab.ifname()
@@ -141,6 +142,18 @@ class Scene:
         )
         told: dict[str, Any] = json.loads(lines[0])
         return told
+
+    def wait_worked_off(self) -> None:
+        """Wait until nothing is dropped any more: handshakes may have had to wait."""
+        seen = [(-1, 0.0)]
+
+        def still() -> bool:
+            dropped = sum(self.told()["drops"].values())
+            if dropped != seen[0][0]:
+                seen[:] = [(dropped, clock.now())]
+            return clock.now() - seen[0][1] > 0.3
+
+        wait_until(still, 10, "the end of the drops")
 
     def memory(self) -> int:
         """Return the node's resident memory in KB."""

@@ -35,7 +35,9 @@ from wgpy.wire.uapi_client import GET, parse_get
 pytestmark = MARKS
 LOOPBACK = b"\x7f\0\0\1"
 INTERRUPTED = """
-import asyncio, sys, wgpy
+import asyncio, signal, sys, wgpy
+# A shell has its background jobs ignore it, and they pass that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 async def main():
     async with wgpy.Node(sys.argv[1], uapi=True) as node:
         print("serves", flush=True)

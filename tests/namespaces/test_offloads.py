@@ -1,11 +1,12 @@
-"""Traffic with each part of the fast data path off alone, with all off, and with all on."""
+"""Traffic with each part of the fast data path off alone, with all off, and with all on.
 
-import json
-import sys
+`python -m tests.check --matrix` runs all tests of this folder so.
+"""
 
 import pytest
 
-from tests.lab import Lab, wait_until
+from tests import offloads
+from tests.lab import Lab
 from tests.namespaces.nodes import (
     MARKS,
     ONE_V6,
@@ -16,30 +17,16 @@ from tests.namespaces.nodes import (
     introduce,
     outside,
     start,
+    tunnel,
     up,
 )
 
 pytestmark = [*MARKS, pytest.mark.needs("iperf3")]
 
 
-def data_path(node: Node) -> str:
-    """Return what carries the packets of a node."""
-    words = (sys.executable, "-m", "wgpy", "show", node.name, "--json")
-    return str(json.loads(node.lab.run(None, *words).stdout)[node.name]["data_path"])
-
-
-def pair(lab: Lab, *off: str) -> tuple[Node, Node]:
-    """Return two nodes in one namespace outside, each with something switched off, both up."""
-    namespace = lab.ns()
-    one, two = (
-        start(lab, namespace, port=port, env={"WGPY_OFF": words})
-        for port, words in zip((10000, 20000), off, strict=True)
-    )
-    introduce(one, two, "127.0.0.1", "127.0.0.1")
-    for node in (one, two):
-        node.move(lab.ns())
-    up(one, two)
-    return one, two
+def pair(lab: Lab, left: str, right: str) -> tuple[Node, Node]:
+    """Return two nodes, each with something switched off, both up."""
+    return tunnel(lab, ({offloads.VARIABLE: left}, {offloads.VARIABLE: right}))
 
 
 def exchange(one: Node, two: Node) -> None:
@@ -55,22 +42,10 @@ def exchange(one: Node, two: Node) -> None:
     assert "Traceback" not in one.child.log() + two.child.log()
 
 
-@pytest.mark.parametrize(
-    ("off", "said"),
-    [
-        ("", "jit, TSO and USO, UDP GSO, UDP GRO"),
-        ("jit", "portable, TSO and USO, UDP GSO, UDP GRO"),
-        ("uso", "jit, TSO, UDP GSO, UDP GRO"),
-        ("gso", "jit, TSO and USO, UDP GRO"),
-        ("gro", "jit, TSO and USO, UDP GSO"),
-        ("tun", "packet by packet, UDP GSO, UDP GRO"),
-        ("all", "packet by packet"),
-    ],
-)
+@pytest.mark.parametrize(("off", "said"), offloads.WAYS.values(), ids=list(offloads.WAYS))
 def test_traffic_passes_with_each_part_off(lab, off, said):
     one, two = pair(lab, off, off)
-    wait_until(lambda: data_path(one) == said, 30, f"{said} in use")
-    wait_until(lambda: data_path(two) == said, 30, f"{said} in use")
+    assert one.wait_data_path() == two.wait_data_path() == said
     exchange(one, two)
 
 
@@ -90,3 +65,29 @@ def test_a_path_smaller_than_the_tunnel_is_no_black_hole(lab, host):
     one.lab.wait_ping(one.ns, TWO_V4)
     assert lab.iperf(one.ns, two.ns, TWO_V4, 2).bits_per_second > 10e6
     assert lab.iperf(two.ns, one.ns, ONE_V6, 2).bits_per_second > 10e6
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_path_that_narrows_beyond_a_router_is_no_black_hole(lab, family):
+    """By IPv4 the router cuts datagrams up; by IPv6 it says so, and the host has to."""
+    left, router, right = lab.ns(), lab.ns(), lab.ns()
+    lab.veth(left, router, ("10.1.0.1/24", "fd00:1::1/64"), ("10.1.0.2/24", "fd00:1::2/64"))
+    narrow = ("10.2.0.2/24", "fd00:2::2/64"), ("10.2.0.1/24", "fd00:2::1/64")
+    lab.veth(router, right, *narrow, mtu=1300)
+    for which in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
+        lab.sysctl(router, f"net.{which}", 1)
+    for ns, net in ((left, 1), (right, 2)):
+        lab.ip(ns, "route", "add", "default", "via", f"10.{net}.0.2")
+        lab.ip(ns, "route", "add", "default", "via", f"fd00:{net}::2")
+    hosts = ("10.1.0.1", "10.2.0.1") if family == 4 else ("[fd00:1::1]", "[fd00:2::1]")
+    env = {offloads.VARIABLE: ""}
+    one, two = (
+        start(lab, ns, port=port, env=env) for ns, port in ((left, 10000), (right, 20000))
+    )
+    introduce(one, two, *hosts)
+    up(one, two)
+    assert all("UDP GSO" in node.wait_data_path() for node in (one, two))
+    lab.wait_ping(one.ns, TWO_V4)
+    for client, server, ip in ((one, two, TWO_V4), (two, one, ONE_V6)):
+        assert lab.iperf(client.ns, server.ns, ip, 2).bits_per_second > 10e6
+        assert lab.ping(client.ns, ip, 3, options=("-s", 1372, "-M", "do")) == 3

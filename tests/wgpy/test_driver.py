@@ -204,3 +204,47 @@ def test_an_alarm_is_not_set_anew_for_a_later_deadline():
 
     asyncio.run(program())
     assert engine.rang[0] >= first + 0.05, "the early ring was none of the engine's business"
+
+
+class Reading(Port):
+    """An interface whose packets are counted as they are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def receive(self, fileno: int, reads: int = 0) -> list[Burst]:
+        os.read(self._end, 1)
+        self.reads += 1
+        return []
+
+
+class SlowPort(FullPort):
+    """A socket that keeps a datagram until somebody lets it flush."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = False
+
+    def flush(self, _fileno: int) -> None:
+        self.flushed = self.room
+
+
+def test_the_host_keeps_its_packets_while_the_socket_has_no_room():
+    """So nothing but one read of them can wait in the node."""
+
+    async def program() -> None:
+        udp, tun = SlowPort(), Reading()
+        driver = Driver(Engine(), udp, tun, clock.now, lambda: None, lambda: None)  # type: ignore[arg-type]
+        driver.start()
+        os.write(tun.other, b"xx")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert tun.reads == 0
+        udp.room = True
+        await until(lambda: tun.reads == 2)
+        driver.stop()
+        udp.close()
+        tun.close()
+
+    asyncio.run(program())

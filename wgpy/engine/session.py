@@ -120,7 +120,7 @@ class Session:
         for packet in packets:
             size = len(packet)
             # A packet as large as the MTU, the bulk of what is sent, has no room for padding.
-            if size % constants.PADDING_MULTIPLE and size != mtu:
+            if size != mtu and (size % constants.PADDING_MULTIPLE or size > mtu):
                 packet = bytes(packet) + bytes(padding(size, mtu))
             sealed.append(
                 encode_data_header(remote_index, counter)

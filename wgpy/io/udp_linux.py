@@ -158,7 +158,8 @@ class UdpLinux:
     def close(self) -> None:
         """Close the sockets and drop what they hold."""
         for half in self._halves.values():
-            self.counters.backlog_dropped += len(half.backlog)
+            while half.backlog:
+                self._drop_oldest(half)
             half.sock.close()
         self._halves, self._by_size, self._port = {}, {}, 0
         self._paths.clear()
@@ -353,9 +354,12 @@ class UdpLinux:
         buffers, size = shipment
         backlog = path.half.backlog
         if len(backlog) >= BACKLOG_LIMIT:
-            backlog.popleft()
-            self.counters.backlog_dropped += 1
+            self._drop_oldest(path.half)
         backlog.append((b"".join(buffers), size, path))
+
+    def _drop_oldest(self, half: _Half) -> None:
+        payload, size, _ = half.backlog.popleft()
+        self.counters.backlog_dropped += -(-len(payload) // size) if size else 1
 
     def _fail(self, path: _Path, error: OSError) -> None:
         self._count(error.errno)

@@ -97,7 +97,7 @@ class Cipher:
         if (
             self._lanes is None
             or count < PAYS_FROM
-            or not 0 < size <= (mtu or size)
+            or not size
             or len({*map(len, packets)}) > 1
         ):
             return None
@@ -217,5 +217,6 @@ def _rows(buffer: bytearray, stride: int, size: int) -> Bytes:
 
 def _padded(size: int, mtu: int) -> int:
     """Return the size of a plaintext with its padding, as `engine.session.padding` has it."""
-    padded = -(-size // _PADDING) * _PADDING
-    return max(size, min(mtu, padded)) if mtu else padded
+    last_unit = size % mtu if mtu and size > mtu else size
+    padded = -(-last_unit // _PADDING) * _PADDING
+    return size - last_unit + (min(mtu, padded) if mtu else padded)

@@ -1,5 +1,6 @@
 """Bursts through two devices: with kernels, and with none, the host sees the same packets."""
 
+import gc
 from collections.abc import Iterable
 from hashlib import shake_128
 from itertools import chain
@@ -299,3 +300,31 @@ def test_bytes_of_a_stream_arrive_in_order_whatever_their_bursts(lengths, kind):
         stream, seq = stream + data, seq + length
         arrived += wire(pair.arrive(pair.leaving()))
     assert b"".join(take_apart(each).payload for each in arrived) == stream
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_session_that_is_renewed_again_and_again_leaves_nothing_behind(kind):
+    pair = Pair(kernels(kind), kernels(kind))
+    pair.connect()
+    shaken: set[float] = set()
+
+    def renew(times: int) -> int:
+        """Return how many objects there are after a session for each two minutes."""
+        for _ in range(times):
+            pair.now += 121
+            for device in (pair.alice, pair.bob):
+                device.handle_deadline(pair.now)
+            for _ in range(2):
+                pair.alice.receive_packets([super_tcp(payload(10))], pair.now)
+                pair.pump()
+            assert len(wire(pair.bob.take_packets())) == 20
+            pair.alice.take_packets()
+            for device in (pair.alice, pair.bob):
+                device.take_events()
+            shaken.add(pair.alice.status().peers[0].last_handshake)
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = renew(5)
+    assert abs(renew(60) - before) < 60
+    assert len(shaken) == 65

@@ -41,6 +41,15 @@ def test_what_one_seals_the_other_opens_padded():
     assert alice.sent == 5
 
 
+@pytest.mark.parametrize(
+    ("size", "padded"), [(1420, 1420), (1421, 1436), (1436, 1436), (1984, 1996), (2840, 2840)]
+)
+def test_what_is_larger_than_the_mtu_is_padded_in_its_last_part(size, padded):
+    alice, bob = make(), make(initiator=False)
+    ((plain,), _) = opened(bob, alice.seal([bytes([1]) * size], 1420))
+    assert len(plain) == padded == size + padding(size, 1420)
+
+
 def test_the_header_names_the_receiver_and_the_counter():
     assert data_fields_untrusted(make().seal([b""], 0)[0]) == (4, 77, 0)
 

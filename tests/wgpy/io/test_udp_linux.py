@@ -484,6 +484,22 @@ def test_a_full_socket_keeps_a_bounded_number_and_sends_them_in_order(lab, cable
 
 
 @pytest.mark.root
+def test_a_burst_that_finds_no_room_is_lost_datagram_by_datagram(lab, cable, monkeypatch):
+    monkeypatch.setattr(udp_linux, "BACKLOG_LIMIT", 3)
+    a, to = cable.a, Endpoint(host("192.0.2.2"), 5000)
+    slow = f"add dev {cable.left_interface} root tbf rate 8mbit burst 3000 limit 99m"
+    lab.run(cable.left, "tc", "qdisc", *slow.split())
+    burst = Burst(bytes(44 * 1200 + 1), 1200, to)
+    while not a.blocked():
+        a.send([burst])
+    for _ in range(4):
+        a.send([burst])
+    assert a.counters.backlog_dropped == 2 * 45
+    a.close()
+    assert a.counters.backlog_dropped == 5 * 45
+
+
+@pytest.mark.root
 def test_a_firewall_and_a_missing_route_cost_the_datagram_alone(lab, cable):
     a, b = cable.a, cable.b
     lab.nft(
