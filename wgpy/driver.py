@@ -47,7 +47,8 @@ class Driver:
     """Joins one engine to its UDP port and TUN port on the running loop.
 
     `after_step` is called after each drain; `tun_gone` once, when the interface was deleted.
-    While UDP cannot take more, the TUN is not read: the host's queue is the one that fills.
+    While UDP cannot take more, the TUN is read on: the UDP port keeps a little and drops the
+    oldest, where the host's queue would keep megabytes, and seconds.
     """
 
     def __init__(
@@ -93,8 +94,6 @@ class Driver:
             self._loop.remove_reader(fileno)
         for fileno in self._blocked:
             self._loop.remove_writer(fileno)
-        if self._blocked:
-            self._loop.add_reader(self._tun.fileno(), self._tun_readable)
         self._readers = self._blocked = ()
 
     def rebound(self) -> None:
@@ -168,8 +167,4 @@ class Driver:
             self._loop.remove_writer(fileno)
         for fileno in set(blocked) - set(self._blocked):
             self._loop.add_writer(fileno, self._udp_writable, fileno)
-        if not self._blocked:
-            self._loop.remove_reader(self._tun.fileno())
-        if not blocked:
-            self._loop.add_reader(self._tun.fileno(), self._tun_readable)
         self._blocked = blocked

@@ -20,8 +20,8 @@ from tests.namespaces.nodes import (
 )
 from wgpy.errors import Drop
 from wgpy.io import clock
-from wgpy.io.tun_linux import RECEIVE_SIZE
-from wgpy.io.udp_sockets import BUFFER_SIZE
+from wgpy.io.udp_linux import BACKLOG_TIME
+from wgpy.io.udp_sockets import SEND_BUFFER
 from wgpy.wire.datagrams import SEGMENTS_MAX
 from wgpy.wire.messages import DATA_OVERHEAD
 
@@ -176,10 +176,8 @@ def test_numbered_datagrams_are_counted_to_the_byte(lab, batch, off):
 
 # Bytes a second.
 LINK = 40_000_000 // 8
-# Packets and super packets that the interface keeps for the node.
-SHORT_QUEUE = 20
-# What the node may have in hand when the socket is full, and what it needs to take it up again.
-READS = 2
+# Seconds that a busy machine may add on the way.
+LATE = 0.1
 
 
 def slowed(lab: Lab, node: Node) -> None:
@@ -194,7 +192,7 @@ def slowed(lab: Lab, node: Node) -> None:
 def test_a_socket_that_does_not_drain_costs_neither_memory_nor_time_in_the_node(
     lab, off, batch
 ):
-    """The link has room for a gigabyte: the socket fills, then the host's queue, no more."""
+    """The link has room for a gigabyte: what waits is what the socket may hold, and no more."""
     size = 1000
     one, two = cabled(lab, ({offloads.VARIABLE: off}, {offloads.VARIABLE: off}))
     for node in (one, two):
@@ -204,7 +202,6 @@ def test_a_socket_that_does_not_drain_costs_neither_memory_nor_time_in_the_node(
     slowed(lab, one)
     before, began = memory(one), clock.now()
     flow = Flow(one, two, 25_000, batch, size)
-    lab.ip(one.ns, "link", "set", one.name, "txqueuelen", SHORT_QUEUE)
     curve: list[int] = []
     fullest = 0
 
@@ -216,16 +213,14 @@ def test_a_socket_that_does_not_drain_costs_neither_memory_nor_time_in_the_node(
 
     wait_until(watched, 20, "time to pass")
     came = flow.end()
-    together = 1 if off == "all" else batch
-    full, host = fullest / LINK, SHORT_QUEUE * together * (size + 60) / LINK
-    ours = came.slowest - host - full
+    full = fullest / LINK
     print(
         f"{came}; KB {before} before, {max(curve)} at most; the socket held {fullest} bytes, "
-        f"{full:.2f} s, the host up to {host:.2f} s, the node {ours:.2f} s"
+        f"{full:.2f} s, the node {came.slowest - full:.2f} s"
     )
     assert came.received < 0.5 * came.sent, "more was sent than the link takes"
-    assert fullest > BUFFER_SIZE / 2, "the socket was full"
+    assert fullest > SEND_BUFFER / 2, "the socket was full"
     assert came.repeated == 0
     assert max(curve) - before <= MAX_GROWTH_KB
-    assert ours < READS * RECEIVE_SIZE / LINK
+    assert came.slowest < full + BACKLOG_TIME + LATE
     assert one.ping(TWO_V4, 3) == 3

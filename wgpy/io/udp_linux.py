@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from wgpy.errors import ConfigError
-from wgpy.io import udp_sockets
+from wgpy.io import clock, udp_sockets
 from wgpy.io.ports import READS
 from wgpy.io.udp_control import CONTROL_SIZE, Arrival, Control, arrival, outgoing, with_size
 from wgpy.io.udp_sockets import Offloads, UdpCounters
@@ -23,8 +23,10 @@ from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join
 # Bytes that one `receive` takes at most, so that timers and the other ports get their turn: one
 # read may bring 64 KiB of datagrams.
 RECEIVE_SIZE: Final = 256 * 1024
-# Sends kept for a socket whose buffer is full; beyond it the oldest go.
+# Sends kept for a socket whose buffer is full, and for how many seconds; beyond either the
+# oldest go, so that whoever sends too much hears of it soon.
 BACKLOG_LIMIT: Final = 128
+BACKLOG_TIME: Final = 0.1
 # Addresses and control messages remembered in parsed form; a full table is emptied.
 CACHE_LIMIT: Final = 2048
 
@@ -62,7 +64,7 @@ class _Half:
         self.sock = sock
         self.v6 = sock.family == socket.AF_INET6
         self.segments = segments
-        self.backlog: deque[tuple[bytes, int, _Path]] = deque()
+        self.backlog: deque[_Waiting] = deque()
 
 
 class _Path(NamedTuple):
@@ -76,6 +78,15 @@ class _Path(NamedTuple):
     tos: int
 
 
+class _Waiting(NamedTuple):
+    """A copy of a send for which there was no room, and since when it is kept."""
+
+    payload: bytes
+    size: int
+    path: _Path
+    since: float
+
+
 class UdpLinux:
     """The bound sockets of a node (a `UdpPort`); without sockets until `bind`."""
 
@@ -83,15 +94,10 @@ class UdpLinux:
     # Called with the remote of a datagram that was dropped, and the errno.
     failed: Callable[[Endpoint, int], None]
 
-    def __init__(
-        self,
-        buffer_size: int = udp_sockets.BUFFER_SIZE,
-        offloads: Offloads = Offloads(),  # noqa: B008 - a value
-    ) -> None:
+    def __init__(self, offloads: Offloads = Offloads()) -> None:  # noqa: B008 - a value
         self.source_lost = lambda _: None
         self.failed = lambda _remote, _code: None
         self.counters = UdpCounters()
-        self._buffer_size = buffer_size
         self._offloads = offloads
         # Largest datagram that may go in a burst to a remote, where the kernel refused larger.
         self._largest: dict[Endpoint, int] = {}
@@ -124,7 +130,7 @@ class UdpLinux:
         sockets, real = udp_sockets.open_pair(port)
         try:
             for sock in sockets:
-                udp_sockets.prepare(sock, self._buffer_size)
+                udp_sockets.prepare(sock)
                 if fwmark:
                     udp_sockets.mark(sock, fwmark)
         except (ConfigError, OSError):
@@ -247,10 +253,13 @@ class UdpLinux:
         half = self._halves.get(fileno)
         if half is None:
             return
+        self._drop_overdue(half, clock.now())
         waiting, half.backlog = half.backlog, deque()
         while waiting and not half.backlog:
-            payload, size, path = waiting.popleft()
+            payload, size, path, since = waiting.popleft()
             self._ship(path, ([payload], size))
+            if half.backlog:  # there is no room yet; it waits on
+                half.backlog[0] = half.backlog[0]._replace(since=since)
         half.backlog.extend(waiting)
 
     def _shipments(
@@ -352,13 +361,18 @@ class UdpLinux:
 
     def _keep(self, path: _Path, shipment: _Shipment) -> None:
         buffers, size = shipment
-        backlog = path.half.backlog
-        if len(backlog) >= BACKLOG_LIMIT:
-            self._drop_oldest(path.half)
-        backlog.append((b"".join(buffers), size, path))
+        now, half = clock.now(), path.half
+        self._drop_overdue(half, now)
+        if len(half.backlog) >= BACKLOG_LIMIT:
+            self._drop_oldest(half)
+        half.backlog.append(_Waiting(b"".join(buffers), size, path, now))
+
+    def _drop_overdue(self, half: _Half, now: float) -> None:
+        while half.backlog and now - half.backlog[0].since > BACKLOG_TIME:
+            self._drop_oldest(half)
 
     def _drop_oldest(self, half: _Half) -> None:
-        payload, size, _ = half.backlog.popleft()
+        payload, size, *_ = half.backlog.popleft()
         self.counters.backlog_dropped += -(-len(payload) // size) if size else 1
 
     def _fail(self, path: _Path, error: OSError) -> None:

@@ -8,7 +8,10 @@ from typing import Final, NamedTuple
 
 from wgpy.errors import ConfigError
 
-BUFFER_SIZE: Final = 4 << 20
+# What arrives waits for us, so there is much room. What leaves waits for the link, and everything
+# after it as well: there is little room, and the node is told when there is some again.
+RECEIVE_BUFFER: Final = 4 << 20
+SEND_BUFFER: Final = 256 << 10
 BIND_ATTEMPTS: Final = 100
 
 # <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>; the socket module lacks these.
@@ -108,11 +111,8 @@ def _open(family: socket.AddressFamily, port: int) -> socket.socket | None:
     return sock
 
 
-def prepare(sock: socket.socket, buffer_size: int) -> None:
-    """Ask for source address and TOS of what arrives; send without the don't-fragment bit.
-
-    Both buffers get `buffer_size` bytes, or what the kernel allows.
-    """
+def prepare(sock: socket.socket) -> None:
+    """Ask for source address and TOS of what arrives; send without the don't-fragment bit."""
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
@@ -120,14 +120,14 @@ def prepare(sock: socket.socket, buffer_size: int) -> None:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
     discover(sock, PMTUDISC_DONT)
-    for usual, forced in (
-        (socket.SO_RCVBUF, SO_RCVBUFFORCE),
-        (socket.SO_SNDBUF, SO_SNDBUFFORCE),
+    for usual, forced, size in (
+        (socket.SO_RCVBUF, SO_RCVBUFFORCE, RECEIVE_BUFFER),
+        (socket.SO_SNDBUF, SO_SNDBUFFORCE, SEND_BUFFER),
     ):
         try:
-            sock.setsockopt(socket.SOL_SOCKET, forced, buffer_size)
+            sock.setsockopt(socket.SOL_SOCKET, forced, size)
         except PermissionError:  # without CAP_NET_ADMIN the sysctl net.core.*mem_max caps it
-            sock.setsockopt(socket.SOL_SOCKET, usual, buffer_size)
+            sock.setsockopt(socket.SOL_SOCKET, usual, size)
 
 
 def discover(sock: socket.socket, mode: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.lab import Lab, wait_until
 from tests.wgpy.io.inside import inside
 from wgpy.errors import ConfigError
-from wgpy.io import udp_linux, udp_sockets
+from wgpy.io import clock, udp_linux, udp_sockets
 from wgpy.io.ports import READS
 from wgpy.io.udp_linux import UdpLinux
 from wgpy.model import Burst, Endpoint, Local
@@ -355,7 +355,7 @@ def cable(lab: Lab) -> Iterator[Cable]:
         *(left, right, ("192.0.2.1/24", "2001:db8::1/64"), ("192.0.2.2/24", "2001:db8::2/64")),
         mtu=1400,
     )
-    a, b = UdpLinux(64 << 10), UdpLinux()
+    a, b = UdpLinux(), UdpLinux()
     with inside(left):
         a.bind(5000)
     with inside(right):
@@ -449,6 +449,7 @@ def test_a_link_local_remote_keeps_its_scope(lab, cable):
 @pytest.mark.root
 def test_a_full_socket_keeps_a_bounded_number_and_sends_them_in_order(lab, cable, monkeypatch):
     monkeypatch.setattr(udp_linux, "BACKLOG_LIMIT", 50)
+    monkeypatch.setattr(udp_linux, "BACKLOG_TIME", 60)
     a, b = cable.a, cable.b
     slow = f"add dev {cable.left_interface} root tbf rate 8mbit burst 3000 limit 9m"
     lab.run(cable.left, "tc", "qdisc", *slow.split())
@@ -486,6 +487,7 @@ def test_a_full_socket_keeps_a_bounded_number_and_sends_them_in_order(lab, cable
 @pytest.mark.root
 def test_a_burst_that_finds_no_room_is_lost_datagram_by_datagram(lab, cable, monkeypatch):
     monkeypatch.setattr(udp_linux, "BACKLOG_LIMIT", 3)
+    monkeypatch.setattr(udp_linux, "BACKLOG_TIME", 60)
     a, to = cable.a, Endpoint(host("192.0.2.2"), 5000)
     slow = f"add dev {cable.left_interface} root tbf rate 8mbit burst 3000 limit 99m"
     lab.run(cable.left, "tc", "qdisc", *slow.split())
@@ -497,6 +499,30 @@ def test_a_burst_that_finds_no_room_is_lost_datagram_by_datagram(lab, cable, mon
     assert a.counters.backlog_dropped == 2 * 45
     a.close()
     assert a.counters.backlog_dropped == 5 * 45
+
+
+@pytest.mark.root
+def test_what_waited_too_long_for_room_is_dropped_and_what_did_not_is_sent(lab, cable):
+    a, b = cable.a, cable.b
+    slow = f"add dev {cable.left_interface} root tbf rate 8mbit burst 3000 limit 99m"
+    lab.run(cable.left, "tc", "qdisc", *slow.split())
+    to = Endpoint(host("192.0.2.2"), 5000)
+    while not a.blocked():
+        a.send([Burst(b"early".ljust(1300), 1300, to)])
+    kept_at = clock.now()
+    wait_until(lambda: clock.now() > kept_at + udp_linux.BACKLOG_TIME)
+    a.send([Burst(b"late".ljust(1300), 1300, to)])
+    assert a.counters.backlog_dropped == 1
+    heard: list[bytes] = []
+
+    def came() -> bool:
+        for fileno in a.blocked():
+            a.flush(fileno)
+        heard.extend(bytes(next(g.segments())) for g in received(b, b.filenos()[0]))
+        return heard[-1:] == [b"late".ljust(1300)]
+
+    wait_until(came)
+    assert a.counters.backlog_dropped == 1
 
 
 @pytest.mark.root
