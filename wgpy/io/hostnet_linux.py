@@ -127,6 +127,14 @@ class HostNet:
         found = self._ip.link_lookup(ifname=name)
         return int(found[0]) if found else None
 
+    def is_held_tun(self, name: str) -> bool:
+        """Return whether there is such an interface, a TUN, and a process has it open."""
+        index = self.index(name)
+        if index is None:
+            return False
+        [link] = self._ip.get_links(index)
+        return bool(link.get(("linkinfo", "kind")) == "tun" and link.get("carrier"))
+
     def interface(self, name: str) -> InterfaceState | None:
         """Return an interface without its WireGuard device, None if there is none."""
         index = self.index(name)
