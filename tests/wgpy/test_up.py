@@ -617,8 +617,9 @@ def test_without_nft_the_rest_comes_up_and_a_line_says_so(quick: Quick, tmp_path
     assert quick.settled() == before
 
 
-def test_without_ipv6_the_rest_comes_up_and_a_line_says_so(quick: Quick):
-    quick.lab.sysctl(quick.ns, "net.ipv6.conf.all.disable_ipv6", 1)
+@pytest.mark.parametrize("where", ["all", "default"])
+def test_without_ipv6_the_rest_comes_up_and_a_line_says_so(quick: Quick, where: str):
+    quick.lab.sysctl(quick.ns, f"net.ipv6.conf.{where}.disable_ipv6", 1)
     quick.write("", f"AllowedIPs = {FULL}")
     before = quick.settled()
     done = quick.wgpy("up", quick.path)
@@ -626,6 +627,13 @@ def test_without_ipv6_the_rest_comes_up_and_a_line_says_so(quick: Quick):
     assert "51820" in str(quick.settled()["rules"])
     quick.wgpy("down", quick.path)
     assert quick.settled() == before
+
+
+def test_what_new_interfaces_lack_does_not_matter_to_one_that_stands(quick: Quick):
+    quick.write()
+    quick.wgpy("up", quick.path)
+    quick.lab.sysctl(quick.ns, "net.ipv6.conf.default.disable_ipv6", 1)
+    assert quick.wgpy("reload", "--dry-run", quick.path).stdout == ""
 
 
 def test_a_reload_that_fails_leaves_what_was(quick: Quick, tmp_path: Path):

@@ -37,6 +37,7 @@ from wgpy.hostmodel import (
 from wgpy.io import dns_linux
 from wgpy.io.settings_linux import (
     firewalls,
+    has_ipv6,
     remove_firewall,
     run_hook,
     set_firewall,
@@ -113,7 +114,7 @@ class HostNet:
             sysctls={each: value for each in _SYSCTLS if (value := sysctl(each)) is not None},
             firewalls=frozenset(tables or ()),
             nft=tables is not None,
-            ipv6=sysctl("net.ipv6.conf.all.disable_ipv6") == "0",
+            ipv6=has_ipv6(name),
             path_mtus=tuple(paths),
             default_mtu=None if paths else self._default_mtu(),
             dns_backend=dns_linux.backend(),

@@ -98,6 +98,13 @@ def sysctl(name: str) -> str | None:
         return None
 
 
+def has_ipv6(interface: str) -> bool:
+    """Return whether an interface has IPv6, or would have it once it is there."""
+    own = sysctl(f"net.ipv6.conf.{interface}.disable_ipv6")
+    new = sysctl("net.ipv6.conf.default.disable_ipv6")
+    return sysctl("net.ipv6.conf.all.disable_ipv6") == (own or new) == "0"
+
+
 def write_sysctl(name: str, value: str) -> None:
     """Set a kernel setting, named with dots, unless it is so: /proc/sys may be read-only.
 
