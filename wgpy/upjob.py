@@ -47,7 +47,8 @@ _GLANCE: Final = 0.02
 class Terms:
     """How a command is to be carried out.
 
-    `say` takes lines for the user; `confirm` is asked before the ssh session is cut;
+    `say` takes lines for the user; `confirm` is asked, with the risk as a line, before the ssh
+    session is cut or the name servers of the host are changed from a container;
     `implementation` is the command that, given a name, starts the daemon and returns once its
     UAPI socket answers; None for this program's own. `forward` has our own relay between peers.
     """
