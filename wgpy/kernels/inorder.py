@@ -15,9 +15,9 @@ from wgpy.kernels.flow import PACKET_MAX, SEQUENCES, Packet
 from wgpy.kernels.sums import MODULUS, WORD_SIZE, Bytes, Matrix, Scratch, Words, number
 from wgpy.model import Buffer, TunBurst
 from wgpy.wire import vnet
+from wgpy.wire.ip import V4_CHECKSUM_AT, V4_HEADER_SIZE, V4_ID_AT, V6_HEADER_SIZE
+from wgpy.wire.vnet import TCP_SEQUENCE_AT
 
-_V4_ID_AT: Final = 4
-_V4_CSUM_AT: Final = 10
 _ROWS: Final = 128
 
 
@@ -84,7 +84,7 @@ class Coalescer:
             self._indices = np.arange(count, dtype=np.uint32)
         expected = self._indices[: count - 1] * np.uint32(head.payload_size)
         expected += np.uint32(head.sequence)
-        sequences = rows[:, (head.csum_start + flow.SEQUENCE_AT) // WORD_SIZE]
+        sequences = rows[:, (head.csum_start + TCP_SEQUENCE_AT) // WORD_SIZE]
         return sequences.tobytes() == expected.astype(">u4").tobytes()
 
 
@@ -118,7 +118,7 @@ def _rest(packet: Packet, size: int) -> int:
     """
     start = packet.csum_start
     rest = flow.pseudo_sum(packet, size - start)
-    if start == vnet.V6_HEADER_SIZE:
+    if start == V6_HEADER_SIZE:
         fixed = bytearray(packet.raw[:start])
         fixed[4:6] = (size - start).to_bytes(2)
         rest += MODULUS - number(fixed)
@@ -133,13 +133,13 @@ def _mask(gso_type: int, csum_start: int, headers_size: int) -> Words:
 def header_mask(gso_type: int, csum_start: int, headers_size: int) -> bytearray:
     """Return ones for the header bits that are the same in all packets but the last."""
     mask = bytearray(b"\xff" * headers_size)
-    if csum_start == vnet.V4_HEADER_SIZE:
-        mask[_V4_ID_AT : _V4_ID_AT + 2] = bytes(2)
-        mask[_V4_CSUM_AT : _V4_CSUM_AT + 2] = bytes(2)
+    if csum_start == V4_HEADER_SIZE:
+        mask[V4_ID_AT : V4_ID_AT + 2] = bytes(2)
+        mask[V4_CHECKSUM_AT : V4_CHECKSUM_AT + 2] = bytes(2)
     if gso_type == vnet.GSO_UDP_L4:
         at = csum_start + vnet.UDP_CSUM_OFFSET
     else:
-        mask[csum_start + flow.SEQUENCE_AT : csum_start + flow.SEQUENCE_AT + 4] = bytes(4)
+        mask[csum_start + TCP_SEQUENCE_AT : csum_start + TCP_SEQUENCE_AT + 4] = bytes(4)
         # The urgent pointer means nothing without its flag.
         mask[csum_start + 18 : csum_start + 20] = bytes(2)
         at = csum_start + vnet.TCP_CSUM_OFFSET
