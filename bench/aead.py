@@ -18,7 +18,8 @@ import numpy as np
 from wgpy.engine.crypto import Aead
 from wgpy.kernels import compiler
 from wgpy.kernels.compiler import Compiling
-from wgpy.kernels.lanes import HEADER_SIZE, TAG_SIZE, Lanes, Memory
+from wgpy.kernels.lanes import Lanes, Memory
+from wgpy.wire.messages import DATA_HEADER_SIZE, TAG_SIZE
 
 # Sizes of packets, and how many are a burst.
 KINDS = ((1420, 45), (1420, 4), (64, 45))
@@ -38,7 +39,7 @@ class Burst(NamedTuple):
 
 
 def burst(lanes: Lanes, size: int, count: int) -> Burst:
-    whole = HEADER_SIZE + size + TAG_SIZE
+    whole = DATA_HEADER_SIZE + size + TAG_SIZE
     plain, messages, back = (bytearray(count * whole) for _ in range(3))
     counters = Memory(np.arange(count, dtype=np.uint64))
     plain_memory, message_memory, back_memory = map(Memory, (plain, messages, back))
@@ -50,7 +51,7 @@ def burst(lanes: Lanes, size: int, count: int) -> Burst:
         lanes.seal(KEY, counters.rows(0, 8, count, 8), source, target, 7)
 
     def open_() -> None:
-        source = message_memory.rows(HEADER_SIZE, whole, count, size + TAG_SIZE)
+        source = message_memory.rows(DATA_HEADER_SIZE, whole, count, size + TAG_SIZE)
         target = back_memory.rows(0, whole, count, size)
         flags = lanes.open(KEY, message_memory.rows(8, whole, count, 8), source, target)
         assert 0 not in flags
@@ -66,7 +67,7 @@ def burst(lanes: Lanes, size: int, count: int) -> Burst:
         zip(
             nonces,
             slices(plain, 0, size),
-            slices(messages, HEADER_SIZE, size + TAG_SIZE),
+            slices(messages, DATA_HEADER_SIZE, size + TAG_SIZE),
             strict=True,
         )
     )

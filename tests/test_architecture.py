@@ -120,10 +120,3 @@ def test_no_file_names_a_place_of_one_machine():
         if re.search(MACHINE, line)
     ]
     assert found == []
-
-
-def test_the_map_in_the_readme_is_the_tree():
-    readme = (ROOT / "README.md").read_text()
-    mapped = set(re.findall(r"`(wgpy/[\w/]+\.py)`", readme))
-    if mapped:
-        assert mapped == {name_of(path) for path in MODULES if path.name != "__main__.py"}

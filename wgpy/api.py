@@ -20,7 +20,7 @@ from wgpy.checks import (
 from wgpy.engine import crypto
 from wgpy.errors import ConfigError
 from wgpy.io import clock
-from wgpy.io.process import read_secret_file, write_private
+from wgpy.io.process import read_secret_file, write_whole
 from wgpy.model import (
     KEY_SIZE,
     NO_KEY,
@@ -131,6 +131,6 @@ def save_key(path: _Path, key: Secret | str) -> None:
     """
     name, text = os.fspath(path), as_secret(key).to_base64()
     try:
-        write_private(name, f"{text}\n".encode())
+        write_whole(name, f"{text}\n".encode())
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from None

@@ -14,11 +14,15 @@ from wgpy.model import (
     DeviceChange,
     Endpoint,
     InterfaceAddress,
+    Local,
     PeerChange,
     Prefix,
     PublicKey,
     Secret,
 )
+from wgpy.wire import ip
+from wgpy.wire.datagrams import V4_MAX
+from wgpy.wire.messages import DATA_OVERHEAD, FOREIGN_FIRST_BYTE, is_foreign
 from wgpy.wire.text import (
     mask,
     parse_endpoint,
@@ -118,12 +122,12 @@ def as_peer_change(given: object) -> PeerChange:
     psk, endpoint, interval = given.preshared_key, given.endpoint, given.persistent_keepalive
     return PeerChange(
         public_key=as_public_key(given.public_key),
-        remove=_as_flag("remove", given.remove),
-        update_only=_as_flag("update_only", given.update_only),
+        remove=as_flag("remove", given.remove),
+        update_only=as_flag("update_only", given.update_only),
         preshared_key=None if psk is None else as_secret(psk),
         endpoint=None if endpoint is None else as_endpoint(endpoint),
         persistent_keepalive=None if interval is None else as_keepalive(interval),
-        replace_allowed_ips=_as_flag("replace_allowed_ips", given.replace_allowed_ips),
+        replace_allowed_ips=as_flag("replace_allowed_ips", given.replace_allowed_ips),
         allowed_ips=tuple(
             _as_allowed_ip_change(each)
             for each in as_list("allowed_ips", "AllowedIPChange", given.allowed_ips)
@@ -142,7 +146,7 @@ def as_device_change(given: object) -> DeviceChange:
         private_key=None if key is None else as_secret(key),
         listen_port=None if port is None else as_number("port", port, constants.MAX_PORT),
         fwmark=None if mark is None else as_number("fwmark", mark, constants.MAX_FWMARK),
-        replace_peers=_as_flag("replace_peers", given.replace_peers),
+        replace_peers=as_flag("replace_peers", given.replace_peers),
         peers=tuple(as_peer_change(each) for each in peers),
     )
 
@@ -172,16 +176,57 @@ def as_namespace(given: object) -> str:
     return name
 
 
-def _as_allowed_ip_change(given: object) -> AllowedIPChange:
-    if not isinstance(given, AllowedIPChange):
-        raise _refusal("a change of allowed IPs", "an AllowedIPChange", given)
-    return AllowedIPChange(as_prefix(given.prefix), _as_flag("remove", given.remove))
+def as_local(given: object) -> Local:
+    """Return the address of this host that something is to leave from."""
+    if not isinstance(given, Local):
+        raise _refusal("what a datagram leaves from", "a Local", given)
+    host = _as_packed("what a datagram leaves from", given.host)
+    return Local(host, as_number("index of an interface", given.interface, _MAX_SCOPE))
 
 
-def _as_flag(what: str, given: object) -> bool:
+def as_datagrams(given: object) -> list[bytes]:
+    """Return datagrams that no WireGuard takes for its own."""
+    datagrams = _as_payloads(given, V4_MAX)
+    if not all(map(is_foreign, datagrams)):
+        raise ConfigError(
+            f"a datagram begins with a byte of {FOREIGN_FIRST_BYTE:#x} or more: "
+            "what is below is WireGuard's"
+        )
+    return datagrams
+
+
+def as_inner(given: object) -> list[bytes]:
+    """Return payloads for the inside of a session that nobody takes for IP."""
+    payloads = _as_payloads(given, V4_MAX - DATA_OVERHEAD)
+    if any(ip.version(payload) in (4, 6) for payload in payloads):
+        raise ConfigError(
+            "a payload begins with another half byte than 4 or 6: those are packets, "
+            "which go to the interface"
+        )
+    return payloads
+
+
+def as_flag(what: str, given: object) -> bool:
+    """Return what is true or false."""
     if not isinstance(given, bool):
         raise _refusal(what, "True or False", given)
     return given
+
+
+def _as_payloads(given: object, most: int) -> list[bytes]:
+    payloads = [
+        bytes(each) if isinstance(each, bytes | bytearray | memoryview) else b""
+        for each in as_list("payloads", "bytes", given)
+    ]
+    if not all(0 < len(payload) <= most for payload in payloads):
+        raise ConfigError(f"a payload is bytes, at least one and at most {most}")
+    return payloads
+
+
+def _as_allowed_ip_change(given: object) -> AllowedIPChange:
+    if not isinstance(given, AllowedIPChange):
+        raise _refusal("a change of allowed IPs", "an AllowedIPChange", given)
+    return AllowedIPChange(as_prefix(given.prefix), as_flag("remove", given.remove))
 
 
 def _as_packed(what: str, given: object) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wgpy.cli_quick import add_arguments, add_command
 from wgpy.command_names import COMMANDS, similar_command
 from wgpy.errors import UsageError
+from wgpy.io.process import forbid_core_dumps
 
 if TYPE_CHECKING:
     from wgpy.cli_quick import SubParsers
@@ -53,6 +54,7 @@ def run(arguments: Sequence[str]) -> int:
         # print_help() would keep to itself that nothing could be written.
         sys.stdout.write(commands.choices.get(options.topic, parser).format_help())
         return 0
+    forbid_core_dumps()  # most hold keys, of a file or of a device that they ask
     handler: Callable[[argparse.Namespace], int] = options.handler
     return handler(options)
 

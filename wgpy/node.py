@@ -20,10 +20,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from wgpy.checks import (
+    as_datagrams,
     as_device_change,
     as_endpoint,
+    as_flag,
+    as_inner,
     as_interface_address,
     as_list,
+    as_local,
     as_mtu,
     as_namespace,
     as_peer_change,
@@ -43,10 +47,12 @@ from wgpy.io.tun_linux import DEFAULT_MTU, TunLinux, check_name
 from wgpy.io.uapi_socket import UapiListener, UapiServer, bind
 from wgpy.model import (
     AllowedIPChange,
+    Burst,
     DeviceChange,
     DeviceStatus,
     Endpoint,
     InterfaceAddress,
+    Local,
     PeerChange,
     PeerStatus,
     Prefix,
@@ -73,7 +79,8 @@ class Node:
         mtu: of the interface, in bytes.
         tun: an interface opened already (WG_TUN_FD), instead of creating one.
         limits: when sessions are renewed and end; other than the paper's only for tests.
-        embedded: report what is not WireGuard's as events, see `wgpy.events`.
+        embedded: report what is not WireGuard's as `DatagramReceived` and `InnerReceived`, see
+            `send_datagram` and `send_inner`, instead of dropping it.
         uapi: serve the socket that makes it an interface for `wg` and `wgpy show`; who removes
             the socket asks the node to end, as who deletes the interface does.
         forward: send what a peer has for another peer on to that one in process, as a router
@@ -217,6 +224,47 @@ class Node:
                 allowed_ips=tuple(AllowedIPChange(as_prefix(each)) for each in wanted),
             )
         )
+
+    # --- what is neither WireGuard's nor the interface's ---
+
+    def send_datagram(
+        self,
+        remote: Endpoint | str,
+        payloads: Iterable[bytes],
+        *,
+        local: Local | None = None,
+        dont_fragment: bool = False,
+    ) -> None:
+        """Send datagrams of the program's own from the node's UDP port, in the clear.
+
+        The first byte of each is 0x80 or more; an embedded node reports such ones as
+        `DatagramReceived`, whose `local` lets an answer leave from where it was asked. With
+        `dont_fragment`, what is larger than the path's MTU is dropped: a probe. UDP promises
+        nothing, and while the interface is down the node has no sockets to send from.
+
+        Raises:
+            ConfigError: no endpoint, or no datagrams that WireGuard leaves to others.
+        """
+        where, datagrams = as_endpoint(remote), as_datagrams(payloads)
+        source = None if local is None else as_local(local)
+        whole = as_flag("dont_fragment", dont_fragment)
+        if datagrams:
+            size = max(map(len, datagrams))
+            self._serving.send_datagram(Burst([*datagrams], size, where, source, 0, whole))
+
+    def send_inner(self, public_key: PublicKey | str, payloads: Iterable[bytes]) -> bool:
+        """Send payloads of the program's own in the session of a peer; False if it is none.
+
+        The first half byte of each is neither 4 nor 6: they are no IP packets. An embedded
+        peer reports them as `InnerReceived`, maybe with up to 15 zero bytes behind them, the
+        padding of WireGuard. Without a session they wait for one, as packets do. It is False
+        while the interface is down, too.
+
+        Raises:
+            ConfigError: no public key, or no payloads that are not IP.
+        """
+        key, inner = as_public_key(public_key), as_inner(payloads)
+        return self._serving.send_inner(key, inner)
 
     # --- what is ---
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from wgpy.errors import ConfigError, UsageError
 from wgpy.hostmodel import Hooks, InterfaceState, Routing, Wanted
-from wgpy.io.process import read_secret_file, write_private
+from wgpy.io.process import read_secret_file, write_whole
 from wgpy.io.resolve import resolve_endpoint, retries_allowed
 from wgpy.model import AllowedIPChange, DeviceStatus, InterfaceAddress
 from wgpy.wire import conf
@@ -127,7 +127,7 @@ def save(
     )
     try:
         text = conf.format(conf.Config(running, tuple(peers)))
-        write_private(source.path, text.encode())
+        write_whole(source.path, text.encode())
     except OSError as error:
         raise ConfigError(f"{source.path}: {error.strerror}") from None
 

@@ -31,7 +31,7 @@ from wgpy.io.report import Reporter
 from wgpy.io.tun_linux import TunLinux
 from wgpy.io.udp_linux import UdpLinux
 from wgpy.io.udp_sockets import Offloads, probe_port
-from wgpy.model import DeviceChange
+from wgpy.model import Burst, DeviceChange, PublicKey
 
 # Seconds until the UDP port is tried again when it could not be bound.
 REBIND_DELAY: Final = 5.0
@@ -120,6 +120,17 @@ class Serving:
         self._device.configure(change, self._driver.advance())
         self._device.listen_port = port
         self._driver.settle()
+
+    def send_datagram(self, burst: Burst) -> None:
+        """Send datagrams that are not WireGuard's, at once; as `Device.send_datagram`."""
+        self._device.send_datagram(burst)
+        self._driver.settle()
+
+    def send_inner(self, public_key: PublicKey, payloads: Sequence[bytes]) -> bool:
+        """Send payloads that are not IP, at once; as `Device.send_inner`."""
+        sent = self._device.send_inner(public_key, payloads, self._driver.advance())
+        self._driver.settle()
+        return sent
 
     # --- inside ---
 

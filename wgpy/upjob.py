@@ -31,7 +31,6 @@ from wgpy.io.undo_file import UndoFile, locked
 from wgpy.model import DeviceChange, DeviceStatus
 from wgpy.wire.conf import Config
 from wgpy.wire.steps import Record
-from wgpy.wire.text import parse_address, unmap
 from wgpy.wire.uapi_client import GET, format_set, parse_get, parse_set_answer
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 
 _NAMESPACE: Final = "/proc/self/ns/net"
 _PATIENCE: Final = 10.0
+# From the interface of a daemon to its socket.
+_STARTING: Final = 3.0
 _GLANCE: Final = 0.02
 
 
@@ -46,7 +47,8 @@ _GLANCE: Final = 0.02
 class Terms:
     """How a command is to be carried out.
 
-    `say` takes lines for the user; `confirm` is asked before the ssh session is cut;
+    `say` takes lines for the user; `confirm` is asked, with the risk as a line, before the ssh
+    session is cut or the name servers of the host are changed from a container;
     `implementation` is the command that, given a name, starts the daemon and returns once its
     UAPI socket answers; None for this program's own. `forward` has our own relay between peers.
     """
@@ -140,12 +142,11 @@ class Job:
             ConfigError: the device does not answer.
         """
         endpoints = [peer.endpoint for peer in want.device.peers if peer.endpoint is not None]
-        client = ssh_client()
         host = self.net.read(
             self.name,
             quick.nft_table(self.name),
             endpoints,
-            None if client is None else _packed_or_none(client),
+            ssh_client(),
         )
         host = replace(host, done=self.record.done)
         if host.interface is None or not self.stands():
@@ -178,7 +179,7 @@ class Job:
         except BaseException:
             if device is not None:
                 self._retreat(made, device)
-                self._write(replace(self.record, complete=True, done=before))
+                self.say_all(self._keep(replace(self.record, complete=True, done=before)))
             raise
         undone = {step.change for step in steps if isinstance(step, Undo)}
         done = tuple(change for change in self.record.done if change not in undone)
@@ -250,17 +251,8 @@ class Job:
 
     def take_all_back(self) -> list[str]:
         """Undo the record; return a line for each change that could not be undone."""
-        faults: list[str] = []
         left: list[Recorded] = []
-        others: list[Recorded] = []
-        for file, other in self.file.others():
-            if other.namespace not in self._places:
-                continue
-            inherited = handover.hand_over(self.record.done, other.done)
-            if inherited != other.done:
-                file.write(replace(other, done=inherited))
-            if self._stands(other):
-                others += inherited
+        others, faults = self._pass_on()
         for undo in quick.teardown(self.record.done):
             if handover.still_needed(undo.change, others):
                 continue
@@ -271,10 +263,31 @@ class Job:
                 left.append(undo.change)
         self.record = replace(self.record, complete=False, done=tuple(reversed(left)))
         if left:
-            self._write(self.record)
+            faults += self._keep(self.record)
         else:
             self.file.remove()
         return faults
+
+    def _pass_on(self) -> tuple[list[Recorded], list[str]]:
+        """Leave to other interfaces what they must restore in our place.
+
+        Returns:
+            What those that stand have changed, and a line for each that could not be told.
+        """
+        others: list[Recorded] = []
+        faults: list[str] = []
+        for file, other in self.file.others():
+            if other.namespace not in self._places:
+                continue
+            inherited = handover.hand_over(self.record.done, other.done)
+            if inherited != other.done:
+                try:
+                    file.write(replace(other, done=inherited))
+                except OSError as error:
+                    faults.append(f"{file.path}: {error.strerror}")
+            if self._stands(other):
+                others += inherited
+        return others, faults
 
     def _stands(self, record: Record) -> bool:
         """Return whether the interface is there: the number of a namespace comes back."""
@@ -299,12 +312,27 @@ class Job:
 
     def _stop(self) -> None:
         """Delete the interface, on which the daemon ends, and see that its socket goes."""
-        index = self.net.index(self.name)
-        if index is not None and self.record.index not in (0, index):
+        if self.net.index(self.name) is not None and not self._is_ours():
             return  # somebody else's, of the same name
         self.net.delete_link(self.name)
         path = uapi_client.socket_path(self.name)
         _wait_until(lambda: _unlinked(path), f"the daemon still holds {path}")
+
+    def _is_ours(self) -> bool:
+        """Return whether the interface of our name is the one on record.
+
+        Before its index was on record, ours is a TUN whose daemon answers, or will in a moment:
+        nothing of a daemon that ended stays.
+        """
+        if self.record.index:
+            return self.net.index(self.name) == self.record.index
+        path = uapi_client.socket_path(self.name)
+        if not self.net.is_held_tun(self.name):
+            return False
+        with suppress(ConfigError):
+            _wait_until(lambda: uapi_client.is_alive(path), path, _STARTING)
+            return True
+        return False
 
     def save(self, source: quickfile.Source, config: Config) -> list[str]:
         """Write the running state to the file; return a line if that failed."""
@@ -314,6 +342,14 @@ class Job:
                 quickfile.save(source, config, self._status(), state)
         except ConfigError as error:
             return [f"SaveConfig: {error}"]
+        return []
+
+    def _keep(self, record: Record) -> list[str]:
+        """Put a record on disk after a fault; return a line if that failed too."""
+        try:
+            self._write(record)
+        except ConfigError as error:
+            return [str(error)]
         return []
 
     def _write(self, record: Record) -> None:
@@ -343,15 +379,10 @@ def namespace() -> int:
     return os.stat(_NAMESPACE).st_ino
 
 
-def _packed_or_none(text: str) -> bytes | None:
-    try:
-        return unmap(parse_address(text.partition("%")[0]))
-    except ConfigError:
-        return None
-
-
-def _wait_until(condition: Callable[[], bool], complaint: str) -> None:
-    deadline = clock.now() + _PATIENCE
+def _wait_until(
+    condition: Callable[[], bool], complaint: str, patience: float = _PATIENCE
+) -> None:
+    deadline = clock.now() + patience
     while not condition():
         if clock.now() > deadline:
             raise ConfigError(complaint)

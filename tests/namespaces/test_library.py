@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import uvloop
@@ -16,7 +16,14 @@ from tests.namespaces.nodes import MARKS, ONE_V4, ONE_V6, TWO_V4, TWO_V6
 from tests.wgpy.io.inside import inside
 from wgpy.engine.crypto import clamp, public_key
 from wgpy.errors import ConfigError
-from wgpy.events import Event, HandshakeCompleted, Roamed, SessionEnded
+from wgpy.events import (
+    DatagramReceived,
+    Event,
+    HandshakeCompleted,
+    InnerReceived,
+    Roamed,
+    SessionEnded,
+)
 from wgpy.io import clock, uapi_client
 from wgpy.model import (
     AllowedIPChange,
@@ -45,6 +52,7 @@ async def main():
             print(event)
 asyncio.run(main())
 """
+_Kind = TypeVar("_Kind")
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
@@ -82,7 +90,7 @@ class Two:
 
     def are_bound(self) -> bool:
         """Tell whether both nodes have the sockets of both families."""
-        return len(self.lab.run(None, "ss", "-Hlun").stdout.splitlines()) == 4
+        return len(ports(self.lab)) == 4
 
     async def ping(self, ns: str, ip: str, count: int = 1) -> int:
         return await asyncio.to_thread(self.lab.ping, ns, ip, count)
@@ -285,6 +293,109 @@ def test_a_namespace_that_takes_no_interface_leaves_nothing(lab, run):
         assert name not in (await asyncio.to_thread(lab.run, None, "ip", "link")).stdout
 
     run(program())
+
+
+def test_embedded_nodes_exchange_what_is_neither_wireguards_nor_ip(lab, run):
+    async def program() -> None:
+        async with two_embedded_nodes(lab) as (one, two, seen, one_key, two_key):
+            port = one.status().listen_port
+            two.send_datagram(f"127.0.0.1:{port}", [b"\x80ask", b"\xffmore"])
+            asked = await first(seen[0], DatagramReceived)
+            assert asked.payload == b"\x80ask"
+            assert asked.remote.port == two.status().listen_port
+            one.send_datagram(
+                asked.remote, [b"\x81" * 900], local=asked.local, dont_fragment=True
+            )
+            answer = await first(seen[1], DatagramReceived)
+            assert answer.payload == b"\x81" * 900
+            assert answer.remote.port == port
+
+            assert one.send_inner(two_key, [bytes([7]) * 64 for _ in range(40)])
+            inner = await first(seen[1], InnerReceived)
+            assert inner == InnerReceived(one_key, bytes([7]) * 64)
+            assert two.send_inner(str(one_key), [b"\x01odd"])
+            inner = await first(seen[0], InnerReceived)
+            assert inner.payload.rstrip(b"\0") == b"\x01odd"
+            assert one.send_inner(two_key, [])
+            assert not one.send_inner(one_key, [b"\x01"])
+
+    run(program())
+
+
+def test_what_wireguard_or_the_interface_would_take_is_not_sent(lab, run):
+    async def program() -> None:
+        async with Node(lab.ifname(), embedded=True) as node:
+            key = wgpy.public_key(wgpy.generate_key())
+            wrong: Any = node
+            refused: list[Any]
+            refused = [[b"\x7f"], [b"\x80", b""], ["\x80"], b"\x80", [b"\x80" * 65508], 5]
+            for payloads in refused:
+                with pytest.raises(ConfigError):
+                    wrong.send_datagram("127.0.0.1:5", payloads)
+            refused = [[b"\x45"], [b"\x01", b"\x60"], [b""], ["a"], b"a", None]
+            for payloads in refused:
+                with pytest.raises(ConfigError):
+                    wrong.send_inner(key, payloads)
+            for words in ({"local": b"\x7f\0\0\1"}, {"dont_fragment": 1}):
+                with pytest.raises(ConfigError):
+                    wrong.send_datagram("127.0.0.1:5", [b"\x80"], **words)
+            assert node.send_inner(key, [b"\x01"]) is False
+            node.send_datagram("127.0.0.1:5", [])
+        with pytest.raises(ConfigError, match="not running"):
+            node.send_inner(key, [b"\x01"])
+
+    run(program())
+
+
+async def first(seen: list[Event], kind: type[_Kind]) -> _Kind:
+    """Wait for an event of a kind; return the first."""
+
+    def found() -> list[_Kind]:
+        return [event for event in seen if isinstance(event, kind)]
+
+    return (await asyncio.to_thread(wait_until, found, 5, kind.__name__))[0]
+
+
+@asynccontextmanager
+async def two_embedded_nodes(
+    lab: Lab,
+) -> AsyncIterator[tuple[Node, Node, list[list[Event]], PublicKey, PublicKey]]:
+    """Two nodes in namespaces of their own, what each reports, and their keys."""
+    secrets = [wgpy.generate_key() for _ in range(2)]
+    one_key, two_key = map(wgpy.public_key, secrets)
+    seen: list[list[Event]] = [[], []]
+    nodes: list[Node] = []
+
+    async def watch(node: Node, into: list[Event]) -> None:
+        async for event in node.events():
+            into += [event]
+
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        for number, other in ((0, two_key), (1, one_key)):
+            friend = wgpy.peer(
+                other,
+                endpoint=f"127.0.0.1:{10001 - number}",
+                allowed_ips=[f"192.0.2.{2 - number}/32"],
+            )
+            node = Node(
+                lab.ifname(),
+                private_key=secrets[number],
+                listen_port=10000 + number,
+                addresses=[f"192.0.2.{1 + number}/24"],
+                peers=[friend],
+                namespace=lab.ns(),
+                embedded=True,
+            )
+            nodes.append(await stack.enter_async_context(node))
+        watching = [tasks.create_task(watch(*each)) for each in zip(nodes, seen, strict=True)]
+        await asyncio.to_thread(wait_until, lambda: len(ports(lab)) == 4, 5, "four sockets")
+        yield nodes[0], nodes[1], seen, one_key, two_key
+        for task in watching:
+            task.cancel()
+
+
+def ports(lab: Lab) -> list[str]:
+    return lab.run(None, "ss", "-Hlun").stdout.splitlines()
 
 
 async def requested(name: str, text: bytes) -> DeviceStatus:

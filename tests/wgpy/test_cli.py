@@ -124,3 +124,16 @@ def test_output_that_cannot_be_written_is_one_line(command: str):
             cwd=ROOT,
         )
     assert (done.returncode, done.stderr) == (1, "wgpy: No space left on device\n")
+
+
+@pytest.mark.parametrize("command", ["genkey", "pubkey", "genpsk", "up", "reload", "show"])
+def test_a_command_that_holds_keys_leaves_no_core_file(command: str):
+    script = (
+        "import ctypes, resource, sys; from wgpy.cli import main; main(sys.argv[1:]);"
+        "assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0;"
+        "assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)"
+    )
+    target = ["/nonexistent.conf"] if command in ("up", "reload") else []
+    argv = [sys.executable, "-c", script, command, *target]
+    done = subprocess.run(argv, input=b"", cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -334,6 +334,23 @@ def test_killed_while_the_daemon_starts_nothing_is_left_after_down(quick: Quick)
     assert quick.settled() == before
 
 
+@pytest.mark.parametrize("kind", ["veth", "tuntap"])
+@pytest.mark.parametrize("next_command", ["up", "down"])
+def test_killed_before_the_daemon_starts_somebody_elses_interface_stays(
+    quick: Quick, next_command: str, kind: str
+):
+    quick.write("PreUp = kill -9 $PPID")
+    assert quick.wgpy("up", quick.path, check=False).returncode == -signal.SIGKILL
+    assert json.loads((RECORDS / f"{quick.name}.json").read_text())["index"] == 0
+    words = ("tuntap", "add", quick.name, "mode", "tun")
+    if kind == "veth":
+        words = ("link", "add", quick.name, "type", "veth")
+    quick.lab.ip(quick.ns, *words)
+    quick.wgpy(next_command, quick.path, check=False)
+    assert quick.json("link", "show", quick.name)
+    assert not (RECORDS / f"{quick.name}.json").exists()
+
+
 def test_up_refuses_what_is_up_or_somebody_elses(quick: Quick):
     quick.write()
     quick.wgpy("up", quick.path)
@@ -467,14 +484,19 @@ def test_reload_changes_what_differs_and_no_more(quick: Quick):
     assert quick.settled() == before
 
 
-def test_two_full_tunnels_leave_in_any_order(quick: Quick, lab: Lab, tmp_path: Path):
+def second_tunnel(quick: Quick) -> Path:
+    """Write a file of another name that wants what the first one wants."""
+    path = quick.folder / f"{quick.lab.ifname()}.conf"
+    path.touch(mode=0o600)
+    text = quick.path.read_text().replace("192.0.2.98", "192.0.2.97")
+    path.write_text(text.replace("10.9.0.", "10.10.0.").replace("fd00:9:", "fd00:10:"))
+    return path
+
+
+def test_two_full_tunnels_leave_in_any_order(quick: Quick):
     quick.write("DNS = 192.0.2.98", f"AllowedIPs = {FULL}")
     before = quick.settled()
-    second = lab.ifname()
-    other = tmp_path / f"{second}.conf"
-    other.touch(mode=0o600)
-    text = quick.path.read_text().replace("192.0.2.98", "192.0.2.97")
-    other.write_text(text.replace("10.9.0.", "10.10.0.").replace("fd00:9:", "fd00:10:"))
+    other = second_tunnel(quick)
     quick.wgpy("up", quick.path)
     quick.wgpy("up", other)
     quick.wgpy("down", quick.path)
@@ -483,6 +505,51 @@ def test_two_full_tunnels_leave_in_any_order(quick: Quick, lab: Lab, tmp_path: P
     assert "192.0.2.97" in middle["resolv.conf"]
     quick.wgpy("down", other)
     assert quick.settled() == before
+
+
+def where_records_are_full(
+    quick: Quick, *words: object, env: dict[str, str] | None = None
+) -> Done:
+    """Run a command where nothing can be added to the records that there are."""
+    kept = quick.folder / "records"
+    script = (
+        f"cp -a {RECORDS} {kept} && mount -t tmpfs -o size=1m tmpfs {RECORDS} && "
+        f"cp -a {kept}/. {RECORDS} && {{ dd if=/dev/zero of={RECORDS}/rest 2>&-; "
+        f'exec {sys.executable} -m wgpy "$@"; }}'
+    )
+    unshare = ("unshare", "--mount", "sh", "-c", script, "sh", *words)
+    env = {"PYTHONPATH": str(ROOT), **(env or {})}
+    return quick.lab.run(quick.ns, *unshare, check=False, env=env)
+
+
+@pytest.mark.needs("unshare")
+def test_down_undoes_everything_where_no_record_can_be_written(quick: Quick):
+    quick.write("DNS = 192.0.2.98", f"AllowedIPs = {FULL}")
+    other = second_tunnel(quick)
+    quick.wgpy("up", quick.path)
+    quick.wgpy("up", other)
+    down = where_records_are_full(quick, "down", quick.path)
+    record = RECORDS / f"{other.stem}.json"
+    assert down.stderr == f"wgpy: {record}: No space left on device\n"
+    assert down.returncode == 1
+    shot = quick.settled()
+    assert quick.name not in shot["links"]
+    assert quick.name not in shot["nft"]
+    assert "51820" not in str(shot["rules"])
+    quick.wgpy("down", other)
+
+
+@pytest.mark.needs("unshare")
+def test_a_full_disk_does_not_hide_what_failed(quick: Quick, tmp_path: Path):
+    quick.write("", f"AllowedIPs = {FULL}")
+    quick.wgpy("up", quick.path)
+    kill_all(quick)
+    tools = path_without(tmp_path, "nft")
+    (Path(tools) / "nft").write_text("#!/bin/sh\necho no >&2; exit 1\n")
+    (Path(tools) / "nft").chmod(0o755)
+    failed = where_records_are_full(quick, "down", quick.path, env={"PATH": tools})
+    assert "nft" in failed.stderr
+    assert "No space left on device" in failed.stderr
 
 
 def test_hooks_run_in_order_and_config_is_saved(quick: Quick):
@@ -550,8 +617,9 @@ def test_without_nft_the_rest_comes_up_and_a_line_says_so(quick: Quick, tmp_path
     assert quick.settled() == before
 
 
-def test_without_ipv6_the_rest_comes_up_and_a_line_says_so(quick: Quick):
-    quick.lab.sysctl(quick.ns, "net.ipv6.conf.all.disable_ipv6", 1)
+@pytest.mark.parametrize("where", ["all", "default"])
+def test_without_ipv6_the_rest_comes_up_and_a_line_says_so(quick: Quick, where: str):
+    quick.lab.sysctl(quick.ns, f"net.ipv6.conf.{where}.disable_ipv6", 1)
     quick.write("", f"AllowedIPs = {FULL}")
     before = quick.settled()
     done = quick.wgpy("up", quick.path)
@@ -559,6 +627,13 @@ def test_without_ipv6_the_rest_comes_up_and_a_line_says_so(quick: Quick):
     assert "51820" in str(quick.settled()["rules"])
     quick.wgpy("down", quick.path)
     assert quick.settled() == before
+
+
+def test_what_new_interfaces_lack_does_not_matter_to_one_that_stands(quick: Quick):
+    quick.write()
+    quick.wgpy("up", quick.path)
+    quick.lab.sysctl(quick.ns, "net.ipv6.conf.default.disable_ipv6", 1)
+    assert quick.wgpy("reload", "--dry-run", quick.path).stdout == ""
 
 
 def test_a_reload_that_fails_leaves_what_was(quick: Quick, tmp_path: Path):

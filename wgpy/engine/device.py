@@ -221,8 +221,9 @@ class Device:
         peer = self._roster.peers.get(public_key)
         if peer is None or not self._common.up:
             return False
-        peer.send(payloads, 0, self._common.mtu, now)
-        self._rearm([peer])
+        if payloads:
+            peer.send(payloads, 0, self._common.mtu, now)
+            self._rearm([peer])
         return True
 
     # --- inside: from the network ---

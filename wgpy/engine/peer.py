@@ -394,8 +394,6 @@ class Peer:
             self._common.indices.drop(session.local_index)
 
     def _move(self, path: Path) -> None:
-        if path == self.path:
-            return
         old, self.path = self.path.endpoint, path
         if path.endpoint is not None and path.endpoint != old:
             self._common.out.events.append(Roamed(self.public_key, old, path.endpoint))

@@ -11,9 +11,11 @@ from typing import Final
 
 from wgpy.errors import ConfigError
 from wgpy.hostmodel import DnsBackend, SetDns
+from wgpy.io.process import write_whole
 from wgpy.io.settings_linux import run
 
 RESOLV_CONF: Final = "/etc/resolv.conf"
+_MODE: Final = 0o644
 _RESOLVED_RUNS: Final = "/run/systemd/resolve/io.systemd.Resolve"
 _INTERFACE_ORDER: Final = "/etc/resolvconf/interface-order"
 
@@ -100,21 +102,34 @@ def _resolvconf_prefix() -> str:
 
 
 def _replace(text: str) -> None:
+    """Write the file; in place if it cannot be replaced, as in containers."""
+    content = text.encode("utf-8", "surrogateescape")
     target = os.path.realpath(RESOLV_CONF)
-    draft = f"{target}.wgpy.{os.getpid()}"
     try:
         mode = os.stat(target).st_mode & 0o777
     except FileNotFoundError:
-        mode = 0o644
-    with open(draft, "w", encoding="utf-8", errors="surrogateescape") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        write_whole(target, content, _MODE)
+        return
     try:
-        os.replace(draft, target)
+        write_whole(target, content, mode)
     except OSError:
-        # A file mounted on its own, as in containers, can be written but not replaced.
-        os.unlink(draft)
-        with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
+        _overwrite(target, content)
+
+
+def _overwrite(target: str, content: bytes) -> None:
+    with open(target, "r+b", buffering=0) as file:
+        old = file.read()
+        try:
+            _fill(file.fileno(), content)
+        except OSError:
+            _fill(file.fileno(), old)
+            raise
+
+
+def _fill(fd: int, content: bytes) -> None:
+    """Make this all that is in a file; what it has is cut last, so that room for it stays."""
+    done = 0
+    while done < len(content):
+        done += os.pwrite(fd, content[done:], done)
+    os.ftruncate(fd, len(content))
+    os.fsync(fd)

@@ -37,6 +37,7 @@ from wgpy.hostmodel import (
 from wgpy.io import dns_linux
 from wgpy.io.settings_linux import (
     firewalls,
+    has_ipv6,
     remove_firewall,
     run_hook,
     set_firewall,
@@ -113,7 +114,7 @@ class HostNet:
             sysctls={each: value for each in _SYSCTLS if (value := sysctl(each)) is not None},
             firewalls=frozenset(tables or ()),
             nft=tables is not None,
-            ipv6=sysctl("net.ipv6.conf.all.disable_ipv6") == "0",
+            ipv6=has_ipv6(name),
             path_mtus=tuple(paths),
             default_mtu=None if paths else self._default_mtu(),
             dns_backend=dns_linux.backend(),
@@ -126,6 +127,14 @@ class HostNet:
         """Return the index of an interface, None if there is none."""
         found = self._ip.link_lookup(ifname=name)
         return int(found[0]) if found else None
+
+    def is_held_tun(self, name: str) -> bool:
+        """Return whether there is such an interface, a TUN, and a process has it open."""
+        index = self.index(name)
+        if index is None:
+            return False
+        [link] = self._ip.get_links(index)
+        return bool(link.get(("linkinfo", "kind")) == "tun" and link.get("carrier"))
 
     def interface(self, name: str) -> InterfaceState | None:
         """Return an interface without its WireGuard device, None if there is none."""

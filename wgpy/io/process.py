@@ -330,13 +330,14 @@ def read_secret_file(path: str) -> SecretFile:
     )
 
 
-def write_private(path: str, content: bytes) -> None:
-    """Write a file of mode 0600 that is at every moment the old one or the new one, whole.
+def write_whole(path: str, content: bytes, mode: int = SECRET_MODE) -> None:
+    """Write a file that is at every moment the old one or the new one, whole.
 
-    A symbolic link is followed, not replaced.
+    A symbolic link is followed, not replaced. The mode is for keys unless given.
 
     Raises:
-        OSError: it cannot be written; the old one stands.
+        OSError: it cannot be written; the old one stands, or the new one if it is only not
+            sure to be on the disk.
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
@@ -346,7 +347,7 @@ def write_private(path: str, content: bytes) -> None:
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET_MODE)
     try:
         with open(fd, "wb") as file:
-            os.fchmod(fd, SECRET_MODE)
+            os.fchmod(fd, mode)
             file.write(content)
             file.flush()
             os.fsync(fd)

@@ -3,10 +3,12 @@
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from typing import Final
 
 from wgpy.errors import ConfigError
 from wgpy.hostmodel import V4, V6
+from wgpy.wire.text import parse_address, unmap
 
 _NFT_FAMILIES: Final = {V4: "ip", V6: "ip6"}
 _TIMEOUT: Final = 30.0
@@ -96,6 +98,13 @@ def sysctl(name: str) -> str | None:
         return None
 
 
+def has_ipv6(interface: str) -> bool:
+    """Return whether an interface has IPv6, or would have it once it is there."""
+    own = sysctl(f"net.ipv6.conf.{interface}.disable_ipv6")
+    new = sysctl("net.ipv6.conf.default.disable_ipv6")
+    return sysctl("net.ipv6.conf.all.disable_ipv6") == (own or new) == "0"
+
+
 def write_sysctl(name: str, value: str) -> None:
     """Set a kernel setting, named with dots, unless it is so: /proc/sys may be read-only.
 
@@ -124,10 +133,11 @@ def _sysctl_path(name: str) -> str:
     return "/proc/sys/" + name.replace(".", "/")
 
 
-def ssh_client() -> str | None:
+def ssh_client() -> bytes | None:
     """Return the address at the other end of the ssh session that this command is typed in.
 
-    sudo drops the variable that tells it, so the parents are looked at as well.
+    None without a session. sudo drops the variable that tells it, so the parents are looked at
+    as well.
     """
     found = os.environ.get(_SSH_VARIABLE, "")
     pid = os.getppid()
@@ -140,4 +150,6 @@ def ssh_client() -> str | None:
                 pid = int(file.read().rpartition(")")[2].split()[1])
         except OSError:
             break
-    return found.split()[0] if found else None
+    with suppress(ConfigError, IndexError):
+        return unmap(parse_address(found.split()[0].partition("%")[0]))
+    return None

@@ -106,7 +106,10 @@ def bind(
             if not _ends_before(path, deadline):
                 raise ConfigError(f"interface {ifname} is already in use: {path} answers")
     except PermissionError:
-        raise ConfigError(f"{path}: permission denied{advice()}") from None
+        raise ConfigError(
+            f"{directory}: no permission to make {os.path.basename(path)} there{advice()}, or "
+            "let this user own the folder (in a systemd unit RuntimeDirectory=wireguard)"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from wgpy.errors import ConfigError
-from wgpy.io.process import advice, write_private
+from wgpy.io.process import advice, write_whole
 from wgpy.wire.steps import Record, format_record, parse_record
 
 DIRECTORY: Final = "/run/wgpy"
@@ -51,9 +51,9 @@ class UndoFile:
         """Replace the record.
 
         Raises:
-            OSError: it cannot be written; the old one stands.
+            OSError: as `write_whole`.
         """
-        write_private(self.path, format_record(record))
+        write_whole(self.path, format_record(record))
 
     def remove(self) -> None:
         """Remove the record, if there is one."""

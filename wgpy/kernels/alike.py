@@ -11,15 +11,17 @@ import numpy as np
 
 from wgpy.kernels.sums import MODULUS, Bytes
 from wgpy.model import Opened
+from wgpy.wire.ip import (
+    V4_CHECKSUM_AT,
+    V4_HEADER_SIZE,
+    V4_HOPS_AT,
+    V4_LENGTH_AT,
+    V6_HEADER_SIZE,
+    V6_HOPS_AT,
+    V6_LENGTH_AT,
+)
 
 _V4_PLAIN: Final = 0x45
-_V4_SIZE: Final = 20
-_V6_SIZE: Final = 40
-_V4_LENGTH_AT: Final = 2
-_V6_LENGTH_AT: Final = 4
-_V4_HOPS_AT: Final = 8
-_V6_HOPS_AT: Final = 7
-_V4_CSUM_AT: Final = 10
 # A header sum that is lower by 0x0100, in the byte order of the host (RFC 1071, 2 B).
 _ONE_HOP: Final = 1 if sys.byteorder == "little" else 0x0100
 # Padding of a sender that pads as the paper says.
@@ -33,8 +35,8 @@ def _mask(size: int, *blanks: tuple[int, int]) -> Bytes:
     return mask
 
 
-_V4_MASK: Final = _mask(_V4_SIZE, (4, 6), (10, 12))
-_V6_MASK: Final = _mask(_V6_SIZE, (2, 4))
+_V4_MASK: Final = _mask(V4_HEADER_SIZE, (4, 6), (10, 12))
+_V6_MASK: Final = _mask(V6_HEADER_SIZE, (2, 4))
 _V6_MASK[1] = 0xF0
 
 
@@ -49,10 +51,10 @@ def are_alike_untrusted(opened: Opened) -> bool:
     count, size, last_size = len(sizes), sizes[0], sizes[-1]
     if count < 2 or sizes.count(size) + (last_size < size) < count:
         return False
-    if last_size >= _V4_SIZE and buffer[0] == _V4_PLAIN:
-        mask, at, excluded = _V4_MASK, _V4_LENGTH_AT, 0
-    elif last_size >= _V6_SIZE and buffer[0] >> 4 == 6:
-        mask, at, excluded = _V6_MASK, _V6_LENGTH_AT, _V6_SIZE
+    if last_size >= V4_HEADER_SIZE and buffer[0] == _V4_PLAIN:
+        mask, at, excluded = _V4_MASK, V4_LENGTH_AT, 0
+    elif last_size >= V6_HEADER_SIZE and buffer[0] >> 4 == 6:
+        mask, at, excluded = _V6_MASK, V6_LENGTH_AT, V6_HEADER_SIZE
     else:
         return False
     width = len(mask)
@@ -81,7 +83,7 @@ def are_alike_untrusted(opened: Opened) -> bool:
 
 def _verify(buffer: bytearray, stride: int, count: int) -> bool:
     """Tell whether the header checksum of each row verifies."""
-    words = np.ndarray((count, _V4_SIZE // 2), np.uint16, buffer, 0, (stride, 2))
+    words = np.ndarray((count, V4_HEADER_SIZE // 2), np.uint16, buffer, 0, (stride, 2))
     totals = np.add.reduce(words, axis=1, dtype=np.uint32) % MODULUS
     return not any(totals.tobytes())
 
@@ -92,10 +94,10 @@ def take_hop(opened: Opened) -> None:
     buffer, stride, sizes = opened
     count = len(sizes)
     v4 = buffer[0] == _V4_PLAIN
-    at = _V4_HOPS_AT if v4 else _V6_HOPS_AT
+    at = V4_HOPS_AT if v4 else V6_HOPS_AT
     np.ndarray((count,), np.uint8, buffer, at, (stride,))[:] = buffer[at] - 1
     if v4:
-        checksums = np.ndarray((count,), np.uint16, buffer, _V4_CSUM_AT, (stride,))
+        checksums = np.ndarray((count,), np.uint16, buffer, V4_CHECKSUM_AT, (stride,))
         # RFC 1624, equation 3, for a word that is lower by 0x0100: HC' = HC + 0x0100.
         checksums += checksums >= MODULUS - _ONE_HOP
         checksums += _ONE_HOP

@@ -5,8 +5,7 @@ row is sealed where it stands. What is received is opened into a matrix of plain
 lanes the results are the same, bit for bit.
 """
 
-from collections.abc import Callable, Sequence
-from struct import Struct
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -21,13 +20,17 @@ from wgpy.kernels.lanes import PAYS_FROM, Lanes
 from wgpy.kernels.segment import Segmenter, complete_checksum, measure_untrusted
 from wgpy.kernels.sums import Bytes
 from wgpy.model import Buffer, Heads, Opened, Segments, TunBurst
-from wgpy.wire.messages import DATA_HEADER_SIZE, DATA_OVERHEAD, TYPE_DATA
+from wgpy.wire.messages import (
+    COUNTER_AT,
+    DATA_HEADER,
+    DATA_HEADER_SIZE,
+    DATA_OVERHEAD,
+    TAG_SIZE,
+    TYPE_DATA,
+    nonce,
+)
 
 _PADDING: Final = 16
-_TAG: Final = 16
-_COUNTERS_AT: Final = 8
-_HEAD: Final = Struct("<IIQ")
-_nonce: Final[Callable[[int], bytes]] = Struct("<4xQ").pack
 
 
 class Cipher:
@@ -76,11 +79,11 @@ class Cipher:
             done = equal
         for number in range(done, count):
             at = number * stride
-            _HEAD.pack_into(buffer, at, TYPE_DATA, receiver, counter + number)
+            DATA_HEADER.pack_into(buffer, at, TYPE_DATA, receiver, counter + number)
             at += DATA_HEADER_SIZE
             end = at + (padded if number < equal else last_padded)
             self._aead.encrypt_into(
-                _nonce(counter + number), view[at:end], None, view[at : end + _TAG]
+                nonce(counter + number), view[at:end], None, view[at : end + TAG_SIZE]
             )
         total = (count - 1) * stride + DATA_OVERHEAD + last_padded
         return view[:total], stride
@@ -125,10 +128,10 @@ class Cipher:
         for number in range(len(sizes), count):
             at = number * segment_size
             message = source_view[at + DATA_HEADER_SIZE : at + segment_size]
-            size = len(message) - _TAG
+            size = len(message) - TAG_SIZE
             row = target[number * stride : number * stride + size]
             try:
-                self._aead.decrypt_into(_nonce(counters[number]), message, None, row)
+                self._aead.decrypt_into(nonce(counters[number]), message, None, row)
             except InvalidTag:
                 size = -1
             sizes.append(size)
@@ -178,9 +181,9 @@ class BurstKernels:
         last_size = len(payload) - (count - 1) * segment_size
         if segment_size <= DATA_OVERHEAD or last_size < DATA_OVERHEAD:
             return None
-        kind, receiver, _ = _HEAD.unpack_from(payload)
+        kind, receiver, _ = DATA_HEADER.unpack_from(payload)
         heads = np.ndarray((count,), "<u8", payload, 0, (segment_size,)).tobytes()
-        if kind != TYPE_DATA or heads != heads[:_COUNTERS_AT] * count:
+        if kind != TYPE_DATA or heads != heads[:COUNTER_AT] * count:
             return None
         counters: list[int] = np.ndarray((count,), "<u8", payload, 8, (segment_size,)).tolist()
         return Heads(receiver, counters)

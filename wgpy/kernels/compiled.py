@@ -13,13 +13,12 @@ from wgpy.kernels.segment import Segmenter
 from wgpy.kernels.sums import Bytes
 from wgpy.model import Buffer, Segments, TunBurst
 from wgpy.wire import vnet
+from wgpy.wire.ip import V4_HEADER_SIZE, V4_LENGTH_AT, V6_LENGTH_AT
+from wgpy.wire.vnet import TCP_FLAGS_AT, UDP_LENGTH_AT
 
 # What `wgpy.kernels.splitting` and `wgpy.kernels.joining` call a request.
 _SPLIT: Final = Struct("<11Q")
 _JOIN: Final = Struct("<10Q")
-_V4_LENGTH_AT: Final = 2
-_V6_LENGTH_AT: Final = 4
-_UDP_LENGTH_AT: Final = 4
 
 
 class CompiledSegmenter(Segmenter):
@@ -121,7 +120,7 @@ class CompiledCoalescer(Coalescer):
                 len(raw),
                 last_size,
                 start,
-                start == vnet.V4_HEADER_SIZE,
+                start == V4_HEADER_SIZE,
                 gso_type == vnet.GSO_UDP_L4,
                 masks_at,
             )
@@ -138,12 +137,12 @@ def _masks(gso_type: int, csum_start: int, headers_size: int) -> tuple[Bytes, in
     """Return the masks for `join`, and where they are."""
     mask = header_mask(gso_type, csum_start, headers_size)
     last = bytearray(mask)
-    at = _V4_LENGTH_AT if csum_start == vnet.V4_HEADER_SIZE else _V6_LENGTH_AT
+    at = V4_LENGTH_AT if csum_start == V4_HEADER_SIZE else V6_LENGTH_AT
     last[at : at + 2] = bytes(2)
     if gso_type == vnet.GSO_UDP_L4:
-        at = csum_start + _UDP_LENGTH_AT
+        at = csum_start + UDP_LENGTH_AT
         last[at : at + 2] = bytes(2)
     else:
-        last[csum_start + flow.FLAGS_AT] &= ~flow.PSH & 0xFF
+        last[csum_start + TCP_FLAGS_AT] &= ~flow.PSH & 0xFF
     both = np.frombuffer(mask + last, np.uint8)
     return both, both.ctypes.data

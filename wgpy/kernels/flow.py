@@ -12,6 +12,14 @@ from typing import Final, NamedTuple
 from wgpy.kernels.sums import MODULUS, complement, number
 from wgpy.model import Buffer, TunBurst
 from wgpy.wire import vnet
+from wgpy.wire.ip import (
+    V4_CHECKSUM_AT,
+    V4_HEADER_SIZE,
+    V4_LENGTH_AT,
+    V6_HEADER_SIZE,
+    V6_LENGTH_AT,
+)
+from wgpy.wire.vnet import TCP_FLAGS_AT, UDP_LENGTH_AT
 
 PACKET_MAX: Final = 65535
 SEQUENCES: Final = 1 << 32
@@ -19,8 +27,6 @@ ACK: Final = 0x10
 PSH: Final = 0x08
 TCP: Final = 6
 UDP: Final = 17
-FLAGS_AT: Final = 13
-SEQUENCE_AT: Final = 4
 
 _V4_PLAIN: Final = 0x45
 _V4: Final = Struct(">xBHxxHBB10x")
@@ -29,10 +35,6 @@ _V6: Final = Struct(">IHBB32x")
 _TCP: Final = Struct(">4sIIBBHxxxx")
 _UDP: Final = Struct(">4sHxx")
 _WORD: Final = Struct(">H")
-_V4_CSUM_AT: Final = 10
-_V4_LENGTH_AT: Final = 2
-_V6_LENGTH_AT: Final = 4
-_UDP_LENGTH_AT: Final = 4
 
 
 class Packet(NamedTuple):
@@ -59,13 +61,13 @@ class Packet(NamedTuple):
 
 def size_untrusted(row: Buffer) -> int:
     """Return the size that the packet at the beginning of `row` claims, 0 if it is none."""
-    if len(row) < vnet.V4_HEADER_SIZE:
+    if len(row) < V4_HEADER_SIZE:
         return 0
     if row[0] >> 4 == 4:
-        (size,) = _WORD.unpack_from(row, _V4_LENGTH_AT)
+        (size,) = _WORD.unpack_from(row, V4_LENGTH_AT)
     elif row[0] >> 4 == 6:
-        (size,) = _WORD.unpack_from(row, _V6_LENGTH_AT)
-        size += vnet.V6_HEADER_SIZE
+        (size,) = _WORD.unpack_from(row, V6_LENGTH_AT)
+        size += V6_HEADER_SIZE
     else:
         return 0
     return int(size) if size <= len(row) else 0
@@ -74,17 +76,17 @@ def size_untrusted(row: Buffer) -> int:
 def parse_untrusted(raw: Buffer, *, udp: bool) -> Packet | None:
     """Return the packet if it may be merged with others of its flow."""
     size = len(raw)
-    if size < vnet.V4_HEADER_SIZE:
+    if size < V4_HEADER_SIZE:
         return None
     outer: tuple[int, int, int]
     if raw[0] == _V4_PLAIN:
-        start = vnet.V4_HEADER_SIZE
+        start = V4_HEADER_SIZE
         tos, length, fragment, ttl, protocol = _V4.unpack_from(raw)
         fits = length == size and not fragment & _V4_FRAGMENT
         outer = (tos, fragment, ttl)
         addresses = bytes(raw[12:20])
-    elif raw[0] >> 4 == 6 and size >= vnet.V6_HEADER_SIZE:
-        start = vnet.V6_HEADER_SIZE
+    elif raw[0] >> 4 == 6 and size >= V6_HEADER_SIZE:
+        start = V6_HEADER_SIZE
         first, length, protocol, ttl = _V6.unpack_from(raw)
         fits = length + start == size
         outer = (first, 0, ttl)
@@ -101,7 +103,7 @@ def parse_untrusted(raw: Buffer, *, udp: bool) -> Packet | None:
 def is_intact(packet: Packet) -> bool:
     """Tell whether its checksums verify; one of UDP that was left out does not (RFC 768)."""
     raw, start = packet.raw, packet.csum_start
-    if start == vnet.V4_HEADER_SIZE and number(raw[:start]):
+    if start == V4_HEADER_SIZE and number(raw[:start]):
         return False
     return (number(raw[start:]) + pseudo_sum(packet, len(raw) - start)) % MODULUS == 0
 
@@ -117,19 +119,19 @@ def merged(head: Packet, gso_size: int, payloads: list[Buffer], *, psh: bool) ->
     _, gso_type, start, headers_size, *_ = head
     size = headers_size + sum(map(len, payloads))
     headers = bytearray(head.raw[:headers_size])
-    if start == vnet.V4_HEADER_SIZE:
-        _WORD.pack_into(headers, _V4_LENGTH_AT, size)
-        _WORD.pack_into(headers, _V4_CSUM_AT, 0)
-        _WORD.pack_into(headers, _V4_CSUM_AT, complement(number(headers[:start])))
+    if start == V4_HEADER_SIZE:
+        _WORD.pack_into(headers, V4_LENGTH_AT, size)
+        _WORD.pack_into(headers, V4_CHECKSUM_AT, 0)
+        _WORD.pack_into(headers, V4_CHECKSUM_AT, complement(number(headers[:start])))
     else:
-        _WORD.pack_into(headers, _V6_LENGTH_AT, size - start)
+        _WORD.pack_into(headers, V6_LENGTH_AT, size - start)
     if gso_type == vnet.GSO_UDP_L4:
         offset = vnet.UDP_CSUM_OFFSET
-        _WORD.pack_into(headers, start + _UDP_LENGTH_AT, size - start)
+        _WORD.pack_into(headers, start + UDP_LENGTH_AT, size - start)
     else:
         offset = vnet.TCP_CSUM_OFFSET
         if psh:
-            headers[start + FLAGS_AT] |= PSH
+            headers[start + TCP_FLAGS_AT] |= PSH
     # The sum of the pseudo header, not complemented: the host goes on from there.
     _WORD.pack_into(headers, start + offset, pseudo_sum(head, size - start) % MODULUS)
     return TunBurst([headers, *payloads], gso_type, gso_size, start, offset)
@@ -150,7 +152,7 @@ def _parse_tcp(
     ):
         return None
     options = bytes(raw[start + vnet.TCP_HEADER_SIZE : headers_size])
-    gso_type = vnet.GSO_TCPV4 if start == vnet.V4_HEADER_SIZE else vnet.GSO_TCPV6
+    gso_type = vnet.GSO_TCPV4 if start == V4_HEADER_SIZE else vnet.GSO_TCPV6
     flow = (addresses, ports, TCP)
     traits = (outer, acknowledged, offset, window, options)
     return Packet(raw, gso_type, start, headers_size, flow, traits, sequence, flags != ACK)

@@ -5,24 +5,20 @@ of one size that differ in nothing but sequence number, identification and check
 checked for all at once; for anything else there is `coalesce`.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from wgpy.kernels import flow
-from wgpy.kernels.coalesce import coalesce
 from wgpy.kernels.flow import PACKET_MAX, SEQUENCES, Packet
 from wgpy.kernels.sums import MODULUS, WORD_SIZE, Bytes, Matrix, Scratch, Words, number
 from wgpy.model import Buffer, TunBurst
 from wgpy.wire import vnet
+from wgpy.wire.ip import V4_CHECKSUM_AT, V4_HEADER_SIZE, V4_ID_AT, V6_HEADER_SIZE
+from wgpy.wire.vnet import TCP_SEQUENCE_AT
 
-_V4_ID_AT: Final = 4
-_V4_CSUM_AT: Final = 10
 _ROWS: Final = 128
-# Fewer packets than these are merged one by one as fast.
-_RUN_MIN: Final = 4
 
 
 class Coalescer:
@@ -34,36 +30,6 @@ class Coalescer:
         self._udp = udp
         self._scratch = Scratch()
         self._indices: Words = np.arange(_ROWS, dtype=np.uint32)
-
-    def coalesce_rows(
-        self, buffer: Buffer, offset: int, stride: int, sizes: Sequence[int]
-    ) -> list[TunBurst]:
-        """Return the packets at `offset + i * stride` as fewer, larger ones.
-
-        `sizes` are those of the rows, at least those of the packets: padding is cut off.
-        """
-        burst = self._coalesce_even(buffer, offset, stride, sizes)
-        if burst is not None:
-            return [burst]
-        view = memoryview(buffer)
-        bursts: list[TunBurst] = []
-        others: list[Buffer] = []
-        begin = 0
-        for end in self._ends_of_runs(view, offset, stride, sizes):
-            at = offset + begin * stride
-            run = sizes[begin:end]
-            burst = None
-            if len(run) >= _RUN_MIN and len(run) < len(sizes):
-                burst = self._coalesce_even(buffer, at, stride, run)
-            if burst is not None:
-                bursts += coalesce(others, udp=self._udp)
-                bursts.append(burst)
-                others = []
-            else:
-                rows = [view[at + n * stride :][:size] for n, size in enumerate(run)]
-                others += [row[: flow.size_untrusted(row)] or row for row in rows]
-            begin = end
-        return bursts + coalesce(others, udp=self._udp)
 
     # hot path: bench/kernels
     def coalesce_matrix(
@@ -105,45 +71,6 @@ class Coalescer:
         payloads.append(memoryview(tail.raw)[tail.headers_size :])
         return flow.merged(head, head.payload_size, payloads, psh=tail.psh)
 
-    def _coalesce_even(
-        self, buffer: Buffer, offset: int, stride: int, sizes: Sequence[int]
-    ) -> TunBurst | None:
-        count = len(sizes)
-        if count < 2 or sizes.count(sizes[0]) < count - 1 or sizes[-1] > sizes[0]:
-            return None
-        return self.coalesce_matrix(buffer, offset, stride, count, sizes[0], sizes[-1])
-
-    def _ends_of_runs(
-        self, view: memoryview, offset: int, stride: int, sizes: Sequence[int]
-    ) -> list[int]:
-        """Return where rows end that may be one flow in order, going by their headers.
-
-        The first row says what the headers look like; the last one may be of another size.
-        """
-        head = packet_at(view, offset, sizes[0], udp=self._udp) if sizes else None
-        rows = len(sizes) - 1
-        if head is None or rows < 2 or min(sizes[:rows]) < head.headers_size:
-            return [len(sizes)]
-        size, start = head.headers_size, head.csum_start
-        headers: Bytes = np.ndarray((rows, size), np.uint8, view, offset, (stride, 1))
-        constant = headers & _mask(head.gso_type, start, size).view(np.uint8)
-        breaks = np.zeros(rows - 1, np.bool_)
-        if head.gso_type != vnet.GSO_UDP_L4:
-            pushed = constant[:, start + flow.FLAGS_AT] & flow.PSH
-            constant[:, start + flow.FLAGS_AT] &= ~flow.PSH & 0xFF
-            at = start + flow.SEQUENCE_AT
-            sequences = np.ascontiguousarray(headers[:, at : at + 4]).view(">u4")[:, 0]
-            steps = sequences.astype(np.uint32)
-            breaks = (steps[1:] - steps[:-1] != head.payload_size) | (pushed[:-1] != 0)
-        breaks |= (constant[1:] != constant[:-1]).any(axis=1)
-        ends: list[int] = (np.flatnonzero(breaks) + 1).tolist()
-        begin = ends[-1] if ends else 0
-        first = packet_at(view, offset + begin * stride, sizes[begin], udp=self._udp)
-        tail = packet_at(view, offset + rows * stride, sizes[rows], udp=self._udp)
-        if not (first and tail and _may_be_one(first, tail, rows - begin + 1)):
-            ends.append(rows)
-        return [*ends, len(sizes)]
-
     def _continues(self, matrix: Matrix, head: Packet, count: int) -> bool:
         """Tell whether all rows but the last continue the first."""
         rows = matrix.words[: count - 1]
@@ -157,7 +84,7 @@ class Coalescer:
             self._indices = np.arange(count, dtype=np.uint32)
         expected = self._indices[: count - 1] * np.uint32(head.payload_size)
         expected += np.uint32(head.sequence)
-        sequences = rows[:, (head.csum_start + flow.SEQUENCE_AT) // WORD_SIZE]
+        sequences = rows[:, (head.csum_start + TCP_SEQUENCE_AT) // WORD_SIZE]
         return sequences.tobytes() == expected.astype(">u4").tobytes()
 
 
@@ -191,7 +118,7 @@ def _rest(packet: Packet, size: int) -> int:
     """
     start = packet.csum_start
     rest = flow.pseudo_sum(packet, size - start)
-    if start == vnet.V6_HEADER_SIZE:
+    if start == V6_HEADER_SIZE:
         fixed = bytearray(packet.raw[:start])
         fixed[4:6] = (size - start).to_bytes(2)
         rest += MODULUS - number(fixed)
@@ -206,13 +133,13 @@ def _mask(gso_type: int, csum_start: int, headers_size: int) -> Words:
 def header_mask(gso_type: int, csum_start: int, headers_size: int) -> bytearray:
     """Return ones for the header bits that are the same in all packets but the last."""
     mask = bytearray(b"\xff" * headers_size)
-    if csum_start == vnet.V4_HEADER_SIZE:
-        mask[_V4_ID_AT : _V4_ID_AT + 2] = bytes(2)
-        mask[_V4_CSUM_AT : _V4_CSUM_AT + 2] = bytes(2)
+    if csum_start == V4_HEADER_SIZE:
+        mask[V4_ID_AT : V4_ID_AT + 2] = bytes(2)
+        mask[V4_CHECKSUM_AT : V4_CHECKSUM_AT + 2] = bytes(2)
     if gso_type == vnet.GSO_UDP_L4:
         at = csum_start + vnet.UDP_CSUM_OFFSET
     else:
-        mask[csum_start + flow.SEQUENCE_AT : csum_start + flow.SEQUENCE_AT + 4] = bytes(4)
+        mask[csum_start + TCP_SEQUENCE_AT : csum_start + TCP_SEQUENCE_AT + 4] = bytes(4)
         # The urgent pointer means nothing without its flag.
         mask[csum_start + 18 : csum_start + 20] = bytes(2)
         at = csum_start + vnet.TCP_CSUM_OFFSET

@@ -26,15 +26,11 @@ from llvmlite import ir
 from wgpy.kernels.emit import I1, I8, I32, I64, POINTER, Body, Loop, number
 from wgpy.kernels.splitting import pseudo_total
 from wgpy.kernels.totals import ONES, Fields
+from wgpy.wire.ip import V4_LENGTH_AT, V6_HEADER_SIZE, V6_LENGTH_AT
+from wgpy.wire.vnet import TCP_FLAGS_AT, TCP_SEQUENCE_AT, UDP_LENGTH_AT
 
 _PACKET_MAX: Final = 65535
-_SEQUENCE_AT: Final = 4
-_FLAGS_AT: Final = 13
 _PSH_BIT: Final = 3
-_UDP_LENGTH_AT: Final = 4
-_V4_LENGTH_AT: Final = 2
-_V6_LENGTH_AT: Final = 4
-_V6_HEADER_SIZE: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,7 @@ class _Join:
             self._request,
         )
         tcp = body.at(request.rows, request.start)
-        first = fields.swapped(fields.get(tcp, _SEQUENCE_AT, I32), I32)
+        first = fields.swapped(fields.get(tcp, TCP_SEQUENCE_AT, I32), I32)
         rows = Loop(body, self._last, [number(0)])
         index = builder.add(rows.index, number(1))
         row = self._row(index)
@@ -118,7 +114,7 @@ class _Join:
         differs = builder.and_(builder.xor(found, wanted), counts)
         differs = builder.or_(words.carried[0], differs)
         words.end([differs])
-        sequence = fields.get(body.at(row, request.start), _SEQUENCE_AT, I32)
+        sequence = fields.get(body.at(row, request.start), TCP_SEQUENCE_AT, I32)
         sent = builder.add(first, builder.mul(index, self._payload))
         leaps = builder.xor(sequence, fields.swapped(sent, I32))
         differs = builder.or_(differs, builder.select(request.udp, number(0), leaps))
@@ -128,16 +124,16 @@ class _Join:
     def _tail_size(self) -> ir.Value:
         """Return the size that the last packet claims."""
         builder, fields = self._builder, self._fields
-        v4 = fields.swapped(fields.get(self._tail, _V4_LENGTH_AT))
-        v6 = fields.swapped(fields.get(self._tail, _V6_LENGTH_AT))
-        v6 = builder.add(v6, number(_V6_HEADER_SIZE))
+        v4 = fields.swapped(fields.get(self._tail, V4_LENGTH_AT))
+        v6 = fields.swapped(fields.get(self._tail, V6_LENGTH_AT))
+        v6 = builder.add(v6, number(V6_HEADER_SIZE))
         return builder.select(self._request.v4, v4, v6)
 
     def _tail_fits(self, size: ir.Value) -> ir.Value:
         """Return whether the sizes of the last packet are in order."""
         builder, fields, request = self._builder, self._fields, self._request
         udp = self._body.at(self._tail, request.start)
-        length = fields.swapped(fields.get(udp, _UDP_LENGTH_AT))
+        length = fields.swapped(fields.get(udp, UDP_LENGTH_AT))
         agrees = builder.icmp_unsigned("==", builder.sub(size, request.start), length)
         agrees = builder.or_(agrees, builder.not_(request.udp))
         whole = builder.add(size, builder.mul(self._last, self._payload))
@@ -159,7 +155,7 @@ class _Join:
             self._request,
         )
         pseudo = pseudo_total(body, self._total, request.rows, request.v4, request.udp)
-        begin = builder.select(request.v4, number(0), number(_V6_HEADER_SIZE))
+        begin = builder.select(request.v4, number(0), number(V6_HEADER_SIZE))
         rows = Loop(body, request.count, [ir.Constant(I1, 1)])
         size = builder.select(self._is_last(rows.index), tail_size, request.size)
         place = body.at(self._row(rows.index), begin)
@@ -193,5 +189,5 @@ class _Join:
         """Return 1 if the last packet, of TCP, has PSH."""
         builder = self._builder
         tcp = self._body.at(self._tail, self._request.start)
-        flags = self._fields.get(tcp, _FLAGS_AT, I8)
+        flags = self._fields.get(tcp, TCP_FLAGS_AT, I8)
         return builder.and_(builder.lshr(flags, number(_PSH_BIT)), number(1))

@@ -16,15 +16,12 @@ import numpy as np
 
 from wgpy.kernels.image import Image
 from wgpy.model import Buffer
+from wgpy.wire.messages import COUNTER_AT, DATA_HEADER_SIZE, TAG_SIZE, TYPE_DATA
 
 # Where a burst of full packets costs as much one way as the other; of small ones, from 3 on.
 PAYS_FROM: Final = 5
 KEY_SIZE: Final = 32
-TAG_SIZE: Final = 16
-HEADER_SIZE: Final = 16
 COUNTER_SIZE: Final = 8
-_DATA_MESSAGE: Final = 4
-_COUNTER_AT: Final = 8
 
 # What `wgpy.kernels.aead` calls a request; one argument is faster passed than ten.
 _REQUEST: Final = struct.Struct("<32s9Q")
@@ -127,9 +124,9 @@ class Lanes:
         _, address, stride, count, size = target
         header, expected = 0, source.size + TAG_SIZE
         if receiver is not None:
-            header = _DATA_MESSAGE | receiver << 32
-            address += HEADER_SIZE
-            expected += HEADER_SIZE
+            header = TYPE_DATA | receiver << 32
+            address += DATA_HEADER_SIZE
+            expected += DATA_HEADER_SIZE
         if size != expected or not target.memory.writable:
             raise ValueError("targets of another size than their sources need, or constant")
         _check(key, count, counters, source)
@@ -202,11 +199,11 @@ class Lanes:
             ValueError: shapes do not fit.
         """
         stride, rest = divmod(len(buffer), packets)
-        size = stride - HEADER_SIZE - TAG_SIZE
+        size = stride - DATA_HEADER_SIZE - TAG_SIZE
         if len(key) != KEY_SIZE or rest or size < 1:
             raise ValueError("rows of another size than data messages have")
         counters = np.arange(counter, counter + packets, dtype=np.uint64).data
-        at = ctypes.addressof(_Byte.from_buffer(buffer)) + HEADER_SIZE
+        at = ctypes.addressof(_Byte.from_buffer(buffer)) + DATA_HEADER_SIZE
         self._seal(
             _REQUEST.pack(
                 key,
@@ -218,7 +215,7 @@ class Lanes:
                 stride,
                 at,
                 stride,
-                _DATA_MESSAGE | receiver << 32,
+                TYPE_DATA | receiver << 32,
             )
         )
 
@@ -238,7 +235,7 @@ class Lanes:
         Raises:
             ValueError: shapes do not fit.
         """
-        size = segment_size - HEADER_SIZE - TAG_SIZE
+        size = segment_size - DATA_HEADER_SIZE - TAG_SIZE
         if (
             len(key) != KEY_SIZE
             or size < 1
@@ -253,9 +250,9 @@ class Lanes:
                 key,
                 packets,
                 size,
-                source + _COUNTER_AT,
+                source + COUNTER_AT,
                 segment_size,
-                source + HEADER_SIZE,
+                source + DATA_HEADER_SIZE,
                 segment_size,
                 ctypes.addressof(_Byte.from_buffer(target)),
                 size,

@@ -26,6 +26,8 @@ from wgpy.kernels.sums import (
 )
 from wgpy.model import Buffer, Segments, TunBurst
 from wgpy.wire import vnet
+from wgpy.wire.ip import V4_CHECKSUM_AT, V4_ID_AT, V4_LENGTH_AT, V6_HEADER_SIZE, V6_LENGTH_AT
+from wgpy.wire.vnet import TCP_FLAGS_AT, TCP_SEQUENCE_AT, UDP_LENGTH_AT
 
 PADDING_MULTIPLE: Final = 16
 
@@ -40,15 +42,8 @@ _LONG_MAX: Final = 0xFFFFFFFF
 _PACKET_MAX: Final = 0xFFFF
 _WORD: Final = Struct(">H")
 _LONG: Final = Struct(">I")
-_V4_LENGTH_AT: Final = 2
-_V4_ID_AT: Final = 4
-_V4_CSUM_AT: Final = 10
 _V4_ADDRESSES: Final = slice(12, 20)
-_V6_LENGTH_AT: Final = 4
 _V6_ADDRESSES: Final = slice(8, 40)
-_SEQ_AT: Final = 4
-_FLAGS_AT: Final = 13
-_UDP_LENGTH_AT: Final = 4
 # Rows of headers that are kept; a burst of 64 KiB has so many packets of 512 bytes.
 _ROWS: Final = 128
 
@@ -64,10 +59,10 @@ class Headers:
     def __init__(self, rows: int, layout: _Layout) -> None:
         size, csum_start, csum_offset, v4 = layout
         self.cells: Bytes = np.zeros((rows, size), np.uint8)
-        self.ip_length = self._column(_V4_LENGTH_AT if v4 else _V6_LENGTH_AT, ">u2")
-        self.identification = self._column(_V4_ID_AT, ">u2")
-        self.ip_checksum = self._column(_V4_CSUM_AT, ">u2")
-        self.sequence = self._column(csum_start + _SEQ_AT, ">u4")
+        self.ip_length = self._column(V4_LENGTH_AT if v4 else V6_LENGTH_AT, ">u2")
+        self.identification = self._column(V4_ID_AT, ">u2")
+        self.ip_checksum = self._column(V4_CHECKSUM_AT, ">u2")
+        self.sequence = self._column(csum_start + TCP_SEQUENCE_AT, ">u4")
         self.checksum = self._column(csum_start + csum_offset, ">u2")
 
     def _column(self, at: int, kind: str) -> NDArray[np.unsignedinteger]:
@@ -164,8 +159,8 @@ class Segmenter:
         if v4:
             _fill_v4(headers, template[:csum_start], segments, indices)
         else:
-            headers.ip_length[:packets] = size - vnet.V6_HEADER_SIZE
-            headers.ip_length[packets - 1] = segments.last_size - vnet.V6_HEADER_SIZE
+            headers.ip_length[:packets] = size - V6_HEADER_SIZE
+            headers.ip_length[packets - 1] = segments.last_size - V6_HEADER_SIZE
         return headers.cells[:packets]
 
     def _layout(self, count: int, layout: _Layout) -> Headers:
@@ -220,7 +215,7 @@ def _fill_udp(
     """Fill the rows from the template, which has a UDP header at `start`, and its fields."""
     packets, size, last_size, _ = segments
     last = packets - 1
-    at = start + _UDP_LENGTH_AT
+    at = start + UDP_LENGTH_AT
     _WORD.pack_into(template, at, size - start)
     headers.cells[:packets] = np.frombuffer(template, np.uint8)
     _WORD.pack_into(headers.cells[last].data, at, last_size - start)
@@ -241,11 +236,11 @@ def _fill_tcp(
     """Fill the rows from the template, which has a TCP header at `start`, and its fields."""
     packets, size, last_size, headers_size = segments
     last = packets - 1
-    at = start + _FLAGS_AT
+    at = start + TCP_FLAGS_AT
     flags = template[at]
     template[at] = flags & ~(_FIN_PSH | _CWR)
-    (first,) = _LONG.unpack_from(template, start + _SEQ_AT)
-    _LONG.pack_into(template, start + _SEQ_AT, 0)
+    (first,) = _LONG.unpack_from(template, start + TCP_SEQUENCE_AT)
+    _LONG.pack_into(template, start + TCP_SEQUENCE_AT, 0)
     sequences = indices * (size - headers_size) + first & _LONG_MAX
     headers.cells[:packets] = np.frombuffer(template, np.uint8)
     headers.cells[0, at] |= flags & _CWR
@@ -263,9 +258,9 @@ def _fill_v4(
 ) -> None:
     """Fill the fields of IPv4 headers that count segments or depend on what does."""
     packets, size, last_size, _ = segments
-    (first,) = _WORD.unpack_from(template, _V4_ID_AT)
-    _LONG.pack_into(template, _V4_LENGTH_AT, 0)
-    _WORD.pack_into(template, _V4_CSUM_AT, 0)
+    (first,) = _WORD.unpack_from(template, V4_ID_AT)
+    _LONG.pack_into(template, V4_LENGTH_AT, 0)
+    _WORD.pack_into(template, V4_CHECKSUM_AT, 0)
     identifications = indices + first & MODULUS
     totals = identifications + (number(template) + size)
     totals[packets - 1] += MODULUS - size + last_size

@@ -20,20 +20,28 @@ from llvmlite import ir
 
 from wgpy.kernels.emit import I8, I32, I64, POINTER, Body, Loop, number
 from wgpy.kernels.totals import ONES, Fields
+from wgpy.wire.ip import (
+    V4_ADDRESSES_AT,
+    V4_CHECKSUM_AT,
+    V4_ID_AT,
+    V4_LENGTH_AT,
+    V6_ADDRESSES_AT,
+    V6_HEADER_SIZE,
+    V6_LENGTH_AT,
+)
+from wgpy.wire.vnet import (
+    TCP_CSUM_OFFSET,
+    TCP_FLAGS_AT,
+    TCP_SEQUENCE_AT,
+    UDP_CSUM_OFFSET,
+    UDP_LENGTH_AT,
+)
 
 _PADDING: Final = 16
 _FIN_PSH: Final = 0x09
 _CWR: Final = 0x80
 _KEPT: Final = 0xFF & ~(_FIN_PSH | _CWR)
-_FLAGS_AT: Final = 13
-_SEQUENCE_AT: Final = 4
-_TCP_CHECK_AT: Final = 16
-_UDP_LENGTH_AT: Final = 4
-_UDP_CHECK_AT: Final = 6
 _TCP, _UDP = 6, 17
-_V4_LENGTH_AT, _V4_ID_AT, _V4_CHECK_AT, _V4_ADDRESSES_AT = 2, 4, 10, 12
-_V6_LENGTH_AT, _V6_ADDRESSES_AT = 4, 8
-_V6_HEADER_SIZE: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ def pseudo_total(
 ) -> ir.Value:
     """Return the total of a pseudo header without the length."""
     builder = body.builder
-    place = builder.select(v4, number(_V4_ADDRESSES_AT), number(_V6_ADDRESSES_AT))
+    place = builder.select(v4, number(V4_ADDRESSES_AT), number(V6_ADDRESSES_AT))
     size = builder.select(v4, number(8), number(32))
     protocol = builder.select(udp, number(_UDP << 8), number(_TCP << 8))
     return builder.add(builder.call(total, [body.at(packet, place), size]), protocol)
@@ -121,8 +129,8 @@ class _Split:
             with v4:
                 self._fill_v4(row, network)
             with v6:
-                size = builder.sub(row.size, number(_V6_HEADER_SIZE))
-                self._fields.put(self._fields.swapped(size), place, _V6_LENGTH_AT)
+                size = builder.sub(row.size, number(V6_HEADER_SIZE))
+                self._fields.put(self._fields.swapped(size), place, V6_LENGTH_AT)
         self._pad(row)
         loop.end()
         builder.ret_void()
@@ -138,19 +146,19 @@ class _Split:
         )
 
         def without_tcp() -> ir.Value:
-            flags = builder.shl(fields.get(header, _FLAGS_AT, I8), number(8))
+            flags = builder.shl(fields.get(header, TCP_FLAGS_AT, I8), number(8))
             return fields.sum(
                 total,
-                fields.without(fields.get(header, _SEQUENCE_AT, I32), (1 << 32) - 1),
+                fields.without(fields.get(header, TCP_SEQUENCE_AT, I32), (1 << 32) - 1),
                 fields.without(flags),
-                fields.without(fields.get(header, _TCP_CHECK_AT)),
+                fields.without(fields.get(header, TCP_CSUM_OFFSET)),
             )
 
         def without_udp() -> ir.Value:
             return fields.sum(
                 total,
-                fields.without(fields.get(header, _UDP_LENGTH_AT)),
-                fields.without(fields.get(header, _UDP_CHECK_AT)),
+                fields.without(fields.get(header, UDP_LENGTH_AT)),
+                fields.without(fields.get(header, UDP_CSUM_OFFSET)),
             )
 
         tcp = self._body.when(builder.not_(request.udp), without_tcp, number(0))
@@ -160,7 +168,7 @@ class _Split:
         """Return the total of a header of IPv4, without what differs."""
         fields, source = self._fields, self._request.source
         total = self._builder.call(self._total, [source, self._request.start])
-        places = (_V4_LENGTH_AT, _V4_ID_AT, _V4_CHECK_AT)
+        places = (V4_LENGTH_AT, V4_ID_AT, V4_CHECKSUM_AT)
         return fields.sum(total, *[fields.without(fields.get(source, at)) for at in places])
 
     def _fill_transport(self, row: _Row, total: ir.Value) -> None:
@@ -170,37 +178,37 @@ class _Split:
         total = builder.add(total, length)
         with builder.if_else(request.udp) as (udp, tcp):
             with udp:
-                fields.put(length, header, _UDP_LENGTH_AT)
+                fields.put(length, header, UDP_LENGTH_AT)
                 check = self._complement(builder.add(total, length))
                 none = builder.icmp_unsigned("==", check, number(0))
                 check = builder.select(none, number(ONES), check)
-                fields.put(check, header, _UDP_CHECK_AT)
+                fields.put(check, header, UDP_CSUM_OFFSET)
             with tcp:
                 self._fill_tcp(row, header, total)
 
     def _fill_tcp(self, row: _Row, header: ir.Value, total: ir.Value) -> None:
         builder, fields, request = self._builder, self._fields, self._request
         original = self._body.at(request.source, request.start)
-        first = fields.swapped(fields.get(original, _SEQUENCE_AT, I32), I32)
+        first = fields.swapped(fields.get(original, TCP_SEQUENCE_AT, I32), I32)
         sent = builder.mul(row.index, request.payload)
         sequence = fields.swapped(builder.add(first, sent), I32)
         kept = builder.select(row.first, number(_KEPT | _CWR), number(_KEPT))
         ends = builder.select(row.last, number(_FIN_PSH), number(0))
-        flags = builder.and_(fields.get(original, _FLAGS_AT, I8), builder.or_(kept, ends))
-        fields.put(sequence, header, _SEQUENCE_AT, I32)
-        fields.put(flags, header, _FLAGS_AT, I8)
+        flags = builder.and_(fields.get(original, TCP_FLAGS_AT, I8), builder.or_(kept, ends))
+        fields.put(sequence, header, TCP_SEQUENCE_AT, I32)
+        fields.put(flags, header, TCP_FLAGS_AT, I8)
         total = fields.sum(total, sequence, builder.shl(flags, number(8)))
-        fields.put(self._complement(total), header, _TCP_CHECK_AT)
+        fields.put(self._complement(total), header, TCP_CSUM_OFFSET)
 
     def _fill_v4(self, row: _Row, total: ir.Value) -> None:
         builder, fields = self._builder, self._fields
         length = fields.swapped(row.size)
-        first = fields.swapped(fields.get(self._request.source, _V4_ID_AT))
+        first = fields.swapped(fields.get(self._request.source, V4_ID_AT))
         identification = fields.swapped(builder.add(first, row.index))
-        fields.put(length, row.place, _V4_LENGTH_AT)
-        fields.put(identification, row.place, _V4_ID_AT)
+        fields.put(length, row.place, V4_LENGTH_AT)
+        fields.put(identification, row.place, V4_ID_AT)
         check = self._complement(fields.sum(total, length, identification))
-        fields.put(check, row.place, _V4_CHECK_AT)
+        fields.put(check, row.place, V4_CHECKSUM_AT)
 
     def _complement(self, total: ir.Value) -> ir.Value:
         return self._builder.xor(self._fields.folded(total), number(ONES))

@@ -5,7 +5,9 @@ version          byte 0, upper half           byte 0, upper half
 traffic class    byte 1                       bytes 0 and 1, the middle
 length           2..4, of the whole packet    4..6, of what follows the header
 checksum         10..12                       none
+hop limit        8                            7
 protocol         9                            6
+identification   4..6                         4..8 of the fragment header
 fragment offset  6..8, lower 13 bits          2..4 of the fragment header, upper 13 bits
 source           12..16                       8..24
 destination      16..20                       24..40
@@ -21,6 +23,14 @@ from wgpy.model import Buffer
 
 V4_HEADER_SIZE: Final = 20
 V6_HEADER_SIZE: Final = 40
+V4_LENGTH_AT: Final = 2
+V4_ID_AT: Final = 4
+V4_HOPS_AT: Final = 8
+V4_CHECKSUM_AT: Final = 10
+V4_ADDRESSES_AT: Final = 12
+V6_LENGTH_AT: Final = 4
+V6_HOPS_AT: Final = 7
+V6_ADDRESSES_AT: Final = 8
 
 _Destination: TypeAlias = Callable[[Buffer], tuple[bytes]]
 _Flow: TypeAlias = Callable[[Buffer], tuple[object, ...]]
@@ -41,7 +51,6 @@ _UDP_HEADER_SIZE: Final = 8
 _V4_FLOW: Final[_Flow] = Struct("x B 14x 4s").unpack_from
 _V6_FLOW: Final[_Flow] = Struct("2s 22x 16s").unpack_from
 _WORD: Final = Struct(">H")
-_CHECKSUM_AT: Final = 10
 _WORD_MAX: Final = 0xFFFF
 
 # The last two bits of the traffic class (RFC 3168, 5).
@@ -179,12 +188,12 @@ def ecn_from_outer(packet: Buffer, tos: int) -> Buffer:
     if version(packet) == 4:
         before = changed[1]
         changed[1] = before & ~_ECN | outer
-        (old,) = _WORD.unpack_from(changed, _CHECKSUM_AT)
+        (old,) = _WORD.unpack_from(changed, V4_CHECKSUM_AT)
         # RFC 1624, equation 3: HC' = ~(~HC + ~m + m').
         new = (_WORD_MAX - old) + (_WORD_MAX - before) + changed[1]
         new = (new & _WORD_MAX) + (new >> 16)
         new = (new & _WORD_MAX) + (new >> 16)
-        _WORD.pack_into(changed, _CHECKSUM_AT, _WORD_MAX - new)
+        _WORD.pack_into(changed, V4_CHECKSUM_AT, _WORD_MAX - new)
     else:
         changed[1] = changed[1] & ~(_ECN << 4) | outer << 4
     return changed

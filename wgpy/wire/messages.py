@@ -27,6 +27,10 @@ HANDSHAKE_SIZES: Final = {TYPE_INITIATION: INITIATION_SIZE, TYPE_RESPONSE: RESPO
 COOKIE_REPLY_SIZE: Final = 64
 DATA_HEADER_SIZE: Final = 16
 DATA_OVERHEAD: Final = 32
+COUNTER_AT: Final = 8
+TAG_SIZE: Final = 16
+# Type, receiver and counter of a data message.
+DATA_HEADER: Final = Struct("<I I Q")
 # A first byte that WireGuard does not use; such datagrams are for whoever embeds the node.
 FOREIGN_FIRST_BYTE: Final = 0x80
 NO_MAC: Final = bytes(16)
@@ -35,7 +39,6 @@ _TYPE: Final = Struct("<I")
 _INITIATION: Final = Struct("<I I 32s 48s 28s 16s 16s")
 _RESPONSE: Final = Struct("<I I I 32s 16s 16s 16s")
 _COOKIE_REPLY: Final = Struct("<I I 24s 32s")
-_DATA: Final = Struct("<I I Q")
 _PORT: Final = Struct(">H")
 _MACS_SIZE: Final = 32
 _MAC_SIZE: Final = 16
@@ -147,7 +150,7 @@ def data_fields_untrusted(payload: Buffer) -> tuple[int, int, int]:
     """Return type, receiver and counter of a payload as if it were data; (0, 0, 0) if short."""
     if len(payload) < DATA_OVERHEAD:
         return _NO_FIELDS
-    return _DATA.unpack_from(payload)
+    return DATA_HEADER.unpack_from(payload)
 
 
 _NO_FIELDS: Final = (0, 0, 0)
@@ -155,7 +158,7 @@ _NO_FIELDS: Final = (0, 0, 0)
 
 def encode_data_header(receiver: int, counter: int) -> bytes:
     """Return the 16 bytes before the ciphertext of a data packet."""
-    return _DATA.pack(TYPE_DATA, receiver, counter)
+    return DATA_HEADER.pack(TYPE_DATA, receiver, counter)
 
 
 def ciphertext(payload: Buffer) -> Buffer:

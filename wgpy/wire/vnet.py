@@ -15,6 +15,7 @@ from typing import Final
 
 from wgpy.errors import Drop, Rejected
 from wgpy.model import Buffer, TunBurst
+from wgpy.wire.ip import V4_HEADER_SIZE, V6_HEADER_SIZE
 
 HEADER_SIZE: Final = 10
 
@@ -28,11 +29,13 @@ GSO_ECN: Final = 0x80
 
 TCP_CSUM_OFFSET: Final = 16
 UDP_CSUM_OFFSET: Final = 6
+# Where in the TCP or UDP header.
+TCP_SEQUENCE_AT: Final = 4
+TCP_FLAGS_AT: Final = 13
+UDP_LENGTH_AT: Final = 4
 UDP_HEADER_SIZE: Final = 8
 TCP_HEADER_SIZE: Final = 20
 TCP_HEADER_MAX: Final = 60
-V4_HEADER_SIZE: Final = 20
-V6_HEADER_SIZE: Final = 40
 
 _HEADER: Final = Struct("=BBHHHH")
 _NO_OFFLOAD: Final = bytes(HEADER_SIZE)

@@ -220,6 +220,7 @@ def test_who_embeds_the_node_gets_what_is_not_wireguard():
     tunnel.alice.device.send_datagram(Burst(b"\xffx", 2, tunnel.bob.host.endpoint))
     assert tunnel.alice.device.send_inner(tunnel.bob.public, [b"\x01" * 16], tunnel.world.now)
     assert not tunnel.alice.device.send_inner(tunnel.alice.public, [b"\x01"], 0.0)
+    assert tunnel.alice.device.send_inner(tunnel.bob.public, [], tunnel.world.now)
     # What claims to be IP and is not is no message of the program's.
     tunnel.alice.device.send_inner(tunnel.bob.public, [b"\x45" * 16], tunnel.world.now)
     tunnel.world.run_for(1.0)

@@ -343,7 +343,7 @@ def test_a_private_file_is_replaced_whole_with_mode_600(tmp_path):
     path.write_bytes(b"old")
     path.chmod(0o644)
     (tmp_path / f".wg0.conf.{os.getpid()}.new").write_bytes(b"left by a killed process")
-    process.write_private(str(path), b"new")
+    process.write_whole(str(path), b"new")
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == ["wg0.conf"]
@@ -351,7 +351,7 @@ def test_a_private_file_is_replaced_whole_with_mode_600(tmp_path):
 
 def test_a_private_file_is_written_where_a_link_points(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    process.write_private(str(tmp_path / "link"), b"x")
+    process.write_whole(str(tmp_path / "link"), b"x")
     assert (tmp_path / "real").read_bytes() == b"x"
     assert (tmp_path / "link").is_symlink()
 
@@ -359,7 +359,7 @@ def test_a_private_file_is_written_where_a_link_points(tmp_path):
 def test_a_private_file_that_cannot_be_written_leaves_no_draft(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
-        process.write_private(str(tmp_path / "folder"), b"x")
+        process.write_whole(str(tmp_path / "folder"), b"x")
     assert os.listdir(tmp_path) == ["folder"]
 
 

@@ -610,17 +610,21 @@ with tempfile.TemporaryDirectory() as directory:
     listener = bind("wg0", directory)
     os.seteuid(65534)
     for call in (lambda: request("wg0", b"", directory=directory),
-                 lambda: interfaces(directory), lambda: bind("wg1", directory)):
+                 lambda: interfaces(directory), lambda: bind("wg1", directory),
+                 lambda: bind("wg1", directory + "/none")):
         try:
             call()
         except ConfigError as error:
-            print(error)
+            print(str(error).replace(directory, "FOLDER"))
     os.seteuid(0)
     listener.close()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     lines = done.stdout.decode().splitlines()
-    assert [line.partition(": ")[2] for line in lines] == ["permission denied; use sudo"] * 3
+    assert lines[:2] == ["FOLDER/wg0.sock: permission denied; use sudo"] * 2
+    for line, folder in zip(lines[2:], ("FOLDER", "FOLDER/none"), strict=True):
+        assert line.startswith(f"{folder}: no permission to make wg1.sock there; use sudo, or ")
+        assert "RuntimeDirectory=wireguard" in line
 
 
 # --- wg(8) ---

@@ -155,10 +155,10 @@ def test_a_stream_passes_both_ways_in_super_packets(tun, ns, v):
         packets = split(super_tcp(v, payload, 1360, ours, ACK | PSH, ack=theirs, window=WINDOW))
         stride = 1500
         rows = b"".join(packet.ljust(stride) for packet in packets)
-        sizes = [len(packet) for packet in packets]
-        bursts = Coalescer(udp=True).coalesce_rows(rows, 0, stride, sizes)
-        assert len(bursts) == 1
-        tun.write(bursts)
+        count, ends = len(packets), (len(packets[0]), len(packets[-1]))
+        burst = Coalescer(udp=True).coalesce_matrix(rows, 0, stride, count, *ends)
+        assert burst is not None
+        tun.write([burst])
         stream.settimeout(5)
         assert stream.recv(len(payload), socket.MSG_WAITALL) == payload
 

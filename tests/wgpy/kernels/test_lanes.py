@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from wgpy.engine.crypto import Aead
 from wgpy.kernels import image
-from wgpy.kernels.lanes import HEADER_SIZE, TAG_SIZE, Lanes, Memory, Rows
+from wgpy.kernels.lanes import Lanes, Memory, Rows
+from wgpy.wire.messages import DATA_HEADER_SIZE, TAG_SIZE
 
 pytest.importorskip("llvmlite", reason="needs llvmlite, the extra jit")
 from wgpy.kernels import compiler
@@ -207,19 +208,19 @@ def test_no_packets_are_no_work(lanes):
 
 @pytest.mark.parametrize(("count", "size"), [(1, 0), (3, 1), (5, 63), (16, 64), (45, 100)])
 def test_writes_whole_messages_in_place_and_nothing_else(lanes, count, size):
-    whole = HEADER_SIZE + size + TAG_SIZE
+    whole = DATA_HEADER_SIZE + size + TAG_SIZE
     stride, first, receiver = whole + 7, 11, 0xFEDCBA98
     memory = bytearray(noise(first + count * stride + 64, size))
     before = bytes(memory)
     place = Memory(memory)
     counters = [2**40 + 3 * index for index in range(count)]
-    source = place.rows(first + HEADER_SIZE, stride, count, size)
+    source = place.rows(first + DATA_HEADER_SIZE, stride, count, size)
     target = place.rows(first, stride, count, whole)
     lanes.seal(KEY, counters_of(counters), source, target, receiver)
     expected = bytearray(before)
     for index, counter in enumerate(counters):
         at = first + index * stride
-        plaintext = before[at + HEADER_SIZE : at + HEADER_SIZE + size]
+        plaintext = before[at + DATA_HEADER_SIZE : at + DATA_HEADER_SIZE + size]
         expected[at : at + whole] = (
             bytes([4, 0, 0, 0])
             + receiver.to_bytes(4, "little")
@@ -229,10 +230,10 @@ def test_writes_whole_messages_in_place_and_nothing_else(lanes, count, size):
     assert memory == expected
     # Back in place, with the counters as they stand in the headers.
     in_headers = place.rows(first + 8, stride, count, 8)
-    sealed = place.rows(first + HEADER_SIZE, stride, count, size + TAG_SIZE)
+    sealed = place.rows(first + DATA_HEADER_SIZE, stride, count, size + TAG_SIZE)
     assert lanes.open(KEY, in_headers, sealed, source) == b"\1" * count
     for index in range(count):
-        at = first + index * stride + HEADER_SIZE
+        at = first + index * stride + DATA_HEADER_SIZE
         expected[at : at + size] = before[at : at + size]
     assert memory == expected
 
