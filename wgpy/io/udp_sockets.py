@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from wgpy.errors import ConfigError
 
-# What arrives waits for us, so there is much room. What leaves waits for the link, and everything
-# after it as well: there is little room, and the node is told when there is some again.
+# What arrives waits for us, so there is much room. What leaves waits for the link, and all that
+# comes after it waits, too: little room, and the node is told when there is some again.
 RECEIVE_BUFFER: Final = 4 << 20
 SEND_BUFFER: Final = 256 << 10
 BIND_ATTEMPTS: Final = 100
