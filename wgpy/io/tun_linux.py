@@ -89,7 +89,8 @@ NO_OFFLOADS: Final = Offloads(tcp=False, udp=False)
 class TunLinux:
     """A TUN interface on its non-blocking descriptor (a `TunPort`).
 
-    It works packet by packet: a `TunBurst` of it has no GSO, and none may be given to it.
+    It works packet by packet until `offload` turns super packets on; what the descriptor was
+    told to do before it came here is turned off.
     """
 
     def __init__(self, fd: int, *, header: bool = False) -> None:
@@ -99,6 +100,8 @@ class TunLinux:
         self._header = header
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
+        # The kernel keeps it with the interface: a persistent one has that of its last user.
+        self.offload(tcp=False, udp=False)
 
     @classmethod
     def create(cls, name: str, mtu: int = DEFAULT_MTU, *, header: bool = False) -> "TunLinux":
@@ -200,17 +203,17 @@ class TunLinux:
     def offload(self, *, tcp: bool, udp: bool) -> Offloads:
         """Take and give super packets from now on, as far as the kernel can; return what is.
 
-        Without the header of `create` there is nothing to switch.
+        Without the header of `create` there is nothing to switch, and `udp` needs `tcp`.
         """
-        if not (self._header and tcp):
+        if not self._header:
             return NO_OFFLOADS
-        wanted = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6
-        for uso in (TUN_F_USO4 | TUN_F_USO6, 0) if udp else (0,):
-            try:
-                fcntl.ioctl(self._fd, TUNSETOFFLOAD, wanted | uso)
-            except OSError:
-                continue
-            return Offloads(tcp=True, udp=uso != 0)
+        asked = [Offloads(tcp, udp), Offloads(tcp, udp=False)] if tcp else []
+        for offloads in (*asked, NO_OFFLOADS):
+            flags = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 if offloads.tcp else 0
+            flags |= TUN_F_USO4 | TUN_F_USO6 if offloads.udp else 0
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self._fd, TUNSETOFFLOAD, flags)
+                return offloads
         return NO_OFFLOADS
 
     # hot path: bench/ports
