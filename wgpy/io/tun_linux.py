@@ -321,9 +321,14 @@ def check_name(name: str) -> None:
     """Refuse what the kernel takes for no interface name.
 
     Raises:
-        UsageError: empty, over 15 bytes, `.`, `..`, or with a slash, colon or blank.
+        UsageError: empty, over 15 bytes, `.`, `..`, or with a slash, colon or blank; or, which
+            the kernel would take, no text.
     """
-    if not name or len(name.encode()) > NAME_SIZE:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:  # the command line had bytes that are no UTF-8
+        raise UsageError(f"interface name {name!r} is no text in UTF-8") from None
+    if not 1 <= size <= NAME_SIZE:
         raise UsageError(f"interface name {name!r} must have 1 to {NAME_SIZE} bytes")
     if name in (".", "..") or any(c in "/:\0" or c.isspace() for c in name):
         raise UsageError(f"interface name {name!r} may hold no slash, colon or blank")

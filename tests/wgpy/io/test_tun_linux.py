@@ -55,7 +55,9 @@ def received(tun: TunLinux, wanted: int = 1) -> list[bytes]:
     return got
 
 
-@pytest.mark.parametrize("name", ["", "x" * 16, "a/b", "a:b", "a b", ".", "..", "é" * 8])
+@pytest.mark.parametrize(
+    "name", ["", "x" * 16, "a/b", "a:b", "a b", ".", "..", "é" * 8, "\udcff"]
+)
 def test_a_name_the_kernel_refuses_is_refused_with_one_line(name):
     with pytest.raises(ConfigError, match="interface name"):
         check_name(name)
