@@ -160,6 +160,7 @@ class Serving:
             case AddressGone(host):
                 self._device.source_lost(host)
             case RouteChanged():
+                self._udp.routes_changed()
                 self._device.source_lost(None)
             case RouteMtus(mtus):
                 self._device.set_route_mtus(mtus)

@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from wgpy.errors import ConfigError
-from wgpy.io import udp_sockets
+from wgpy.io import clock, udp_sockets
 from wgpy.io.ports import READS
 from wgpy.io.udp_control import CONTROL_SIZE, Arrival, Control, arrival, outgoing, with_size
-from wgpy.io.udp_sockets import Offloads, UdpCounters
+from wgpy.io.udp_sockets import SOURCE_ERRORS, Offloads, UdpCounters
 from wgpy.model import Buffer, Burst, Endpoint, Local
 from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join
 
@@ -28,20 +27,15 @@ BACKLOG_LIMIT: Final = 128
 # Addresses and control messages remembered in parsed form; a full table is emptied.
 CACHE_LIMIT: Final = 2048
 
+# Seconds for which bursts that were refused are not tried again: as long as the kernel holds a
+# path's MTU to be what it learned.
+REFUSAL_LIFETIME: Final = 600.0
+
 _DATAGRAM_SIZE: Final = 65535
 # What the kernel says to a UDP_SEGMENT send that this path, or this interface, cannot take.
 _SEGMENT_ERRORS: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP})
-
-# The kernel's words for "not from this source": the address or the interface went away, or
-# the route leaves elsewhere.
-_SOURCE_ERRORS: Final = frozenset({
-    errno.EINVAL,
-    errno.EADDRNOTAVAIL,
-    errno.ENETUNREACH,
-    errno.EHOSTUNREACH,
-    errno.ENODEV,
-    errno.ENXIO,
-})  # fmt: skip
+# Of these, what it says where none goes: IPsec, or no checksum offload in an older kernel.
+_NONE_ERRORS: Final = frozenset({errno.EIO, errno.EOPNOTSUPP})
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -93,8 +87,9 @@ class UdpLinux:
         self.counters = UdpCounters()
         self._buffer_size = buffer_size
         self._offloads = offloads
-        # Largest datagram that may go in a burst to a remote, where the kernel refused larger.
-        self._largest: dict[Endpoint, int] = {}
+        # Largest datagram that may go in a burst to a remote, where the kernel refused larger,
+        # and until when.
+        self._largest: dict[Endpoint, tuple[int, float]] = {}
         self._halves: dict[int, _Half] = {}
         self._by_size: dict[int, _Half] = {}
         self._port = 0
@@ -116,20 +111,13 @@ class UdpLinux:
         the kernel does not have is left out.
 
         Raises:
-            ConfigError: the port is in use or not permitted, or the mark is not permitted.
+            ConfigError: the port is in use or not permitted, or the mark is not permitted, or
+                the kernel lacks what a socket needs.
         """
         if self._halves and port == self._port:
             self.set_mark(fwmark)
             return port
-        sockets, real = udp_sockets.open_pair(port)
-        try:
-            for sock in sockets:
-                udp_sockets.prepare(sock, self._buffer_size)
-                if fwmark:
-                    udp_sockets.mark(sock, fwmark)
-        except (ConfigError, OSError):
-            udp_sockets.close_all(sockets)
-            raise
+        sockets, real = udp_sockets.open_ready(port, self._buffer_size, fwmark)
         self.close()
         if self._offloads.coalesce:
             for sock in sockets:
@@ -162,6 +150,11 @@ class UdpLinux:
             half.sock.close()
         self._halves, self._by_size, self._port = {}, {}, 0
         self._paths.clear()
+        self._largest.clear()
+
+    def routes_changed(self) -> None:
+        """Try again what was refused on the way that led to a remote before."""
+        self._largest.clear()
 
     def filenos(self) -> tuple[int, ...]:
         """Return the descriptors to wait on: IPv4 first, none before `bind`."""
@@ -260,7 +253,9 @@ class UdpLinux:
             return [(payload, 0)]
         if not isinstance(payload, list) and len(payload) <= size:
             return [([payload], 0)]
-        if not path.half.segments or size > self._largest.get(path.remote, size):
+        if not path.half.segments or (
+            self._largest and self._refused(path.remote, size)  # for most it is empty
+        ):
             return [([each], 0) for each in Burst(payload, size, path.remote).segments()]
         if isinstance(payload, list):
             groups = join(payload, v6=path.half.v6)
@@ -303,7 +298,7 @@ class UdpLinux:
             self._keep(path, shipment)
         elif size and error.errno in _SEGMENT_ERRORS:
             return self._ship_singly(path, shipment, error)
-        elif path.local is not None and error.errno in _SOURCE_ERRORS:
+        elif path.local is not None and error.errno in SOURCE_ERRORS:
             self.counters.source_retries += 1
             free = path._replace(control=outgoing(path.half.v6, None, path.tos), local=None)
             self._retry(free, shipment, path.local)
@@ -315,9 +310,9 @@ class UdpLinux:
     def _ship_singly(self, path: _Path, shipment: _Shipment, error: OSError) -> _Path:
         """Send the datagrams of a refused burst one by one, and remember what was refused.
 
-        A datagram above the path's MTU goes in fragments by itself, but never in a burst; an
-        interface without checksum offload takes no burst at all. If it was the source that the
-        kernel did not like, there is nothing to remember.
+        A datagram above the path's MTU goes in fragments by itself, but never in a burst; some
+        ways take no burst at all, and another remote may be reached on another way. If it was
+        the source that the kernel did not like, there is nothing to remember.
         """
         self.counters.segment_refusals += 1
         buffers, size = shipment
@@ -325,11 +320,19 @@ class UdpLinux:
         after = path
         for segment in Burst(payload, size, path.remote).segments():
             after = self._ship(after, ([segment], 0))
-        if error.errno in (errno.EIO, errno.EOPNOTSUPP):
-            path.half.segments = False
-        elif after is path:
-            _remember(self._largest, path.remote, size - 1)
+        none = error.errno in _NONE_ERRORS
+        if after is path or none:
+            refusal = 0 if none else size - 1, clock.now() + REFUSAL_LIFETIME
+            _remember(self._largest, path.remote, refusal)
         return after
+
+    def _refused(self, remote: Endpoint, size: int) -> bool:
+        """Tell whether bursts of such datagrams to a remote were refused lately."""
+        largest, until = self._largest.get(remote, (size, 0.0))
+        if size > largest and clock.now() >= until:
+            del self._largest[remote]
+            return False
+        return size > largest
 
     def _retry(self, free: _Path, shipment: _Shipment, lost: Local) -> None:
         """Send without a source; if that goes, the source was at fault and not the remote.
@@ -355,21 +358,8 @@ class UdpLinux:
         backlog.append((b"".join(buffers), size, path))
 
     def _fail(self, path: _Path, error: OSError) -> None:
-        self._count(error.errno)
+        self.counters.count(error.errno)
         self.failed(path.remote, error.errno or 0)
-
-    def _count(self, code: int | None) -> None:
-        counters = self.counters
-        if code == errno.EMSGSIZE:
-            counters.too_big += 1
-        elif code in (errno.EPERM, errno.EACCES):
-            counters.not_permitted += 1
-        elif code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
-            counters.no_buffer += 1
-        elif code in _SOURCE_ERRORS:
-            counters.unreachable += 1
-        else:
-            counters.other += 1
 
     def _learn_remote(self, address: _Address) -> Endpoint:
         scope = address[3] if len(address) == 4 else 0

@@ -24,6 +24,16 @@ SO_RCVBUFFORCE: Final = 33
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 
+# The kernel's words for "not from this source": the address or the interface went away, or
+# the route leaves elsewhere.
+SOURCE_ERRORS: Final = frozenset({
+    errno.EINVAL,
+    errno.EADDRNOTAVAIL,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENODEV,
+    errno.ENXIO,
+})  # fmt: skip
 # How a host says that it does not have an address family.
 _ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
@@ -49,6 +59,19 @@ class UdpCounters:
     source_retries: int = 0
     segment_refusals: int = 0
     receive_errors: int = 0
+
+    def count(self, code: int | None) -> None:
+        """Count a datagram that the kernel refused; `code` is the errno."""
+        if code == errno.EMSGSIZE:
+            self.too_big += 1
+        elif code in (errno.EPERM, errno.EACCES):
+            self.not_permitted += 1
+        elif code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
+            self.no_buffer += 1
+        elif code in SOURCE_ERRORS:
+            self.unreachable += 1
+        else:
+            self.other += 1
 
 
 def probe_port(port: int) -> bool:
@@ -86,6 +109,28 @@ def open_pair(port: int) -> tuple[list[socket.socket], int]:
         if sockets:
             return sockets, real
     raise ConfigError("this host has neither IPv4 nor IPv6")
+
+
+def open_ready(port: int, buffer_size: int, fwmark: int) -> tuple[list[socket.socket], int]:
+    """Return the sockets of `open_pair`, prepared and marked, and their port.
+
+    Raises:
+        ConfigError: the port, the mark or an option of the sockets cannot be had.
+    """
+    sockets, real = open_pair(port)
+    try:
+        for sock in sockets:
+            prepare(sock, buffer_size)
+            if fwmark:
+                mark(sock, fwmark)
+    except OSError as error:
+        close_all(sockets)
+        reason = f"UDP port {port} cannot be used: {error.strerror}"
+        raise ConfigError(reason, errno=error.errno or errno.EINVAL) from None
+    except ConfigError:
+        close_all(sockets)
+        raise
+    return sockets, real
 
 
 def _open(family: socket.AddressFamily, port: int) -> socket.socket | None:

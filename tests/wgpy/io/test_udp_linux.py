@@ -141,6 +141,14 @@ def test_a_host_without_one_family_is_served_by_the_other(monkeypatch, absent):
     port.close()
 
 
+def test_a_socket_without_an_option_is_refused_and_the_old_ones_stay(a, monkeypatch):
+    before = a.filenos()
+    monkeypatch.setattr(udp_sockets, "IP_PKTINFO", 9999)
+    with pytest.raises(ConfigError, match="UDP port 0 cannot be used: Protocol not available"):
+        a.bind(0)
+    assert a.filenos() == before
+
+
 def test_a_host_without_any_family_is_refused(monkeypatch):
     def none(family: int, kind: int) -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, "Address family not supported")
@@ -382,6 +390,56 @@ def test_what_exceeds_the_link_is_fragmented_unless_told_not_to(lab, cable, ther
     a.send([Burst(bytes(whole + 1), whole + 1, to)])
     assert [len(g.payload) for g in arrivals(b, 2)] == [whole, whole + 1]
     assert a.counters.too_big == 1
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("there", "here"), PEERS)
+def test_refused_bursts_are_tried_again_after_a_while_and_on_another_way(
+    cable: Cable, monkeypatch, there, here
+):
+    """The cable may have got a larger MTU, or the route may lead elsewhere."""
+    a, b = cable.a, cable.b
+    size = 1452
+    too_big = [Burst(bytes(4 * size), size, Endpoint(host(there), 5000))]
+    assert a.in_use()[:1] == ["UDP GSO"]
+
+    def refusals() -> int:
+        a.send(too_big)
+        assert [len(each.payload) for each in arrivals(b, 4)] == [size] * 4
+        return a.counters.segment_refusals
+
+    assert [refusals(), refusals()] == [1, 1]
+    a.routes_changed()
+    assert [refusals(), refusals()] == [2, 2]
+    with inside(cable.left):
+        a.bind(0)
+    assert [refusals(), refusals()] == [3, 3]
+    a.routes_changed()
+    monkeypatch.setattr(udp_linux, "REFUSAL_LIFETIME", 0.0)
+    assert [refusals(), refusals()] == [4, 5]
+
+
+@pytest.mark.root
+def test_a_way_that_takes_no_bursts_costs_no_other_remote_its_own(lab, cable, monkeypatch):
+    # What a kernel without IPsec cannot be made to say, another refusal has to stand for.
+    monkeypatch.setattr(udp_linux, "_NONE_ERRORS", frozenset({errno.EINVAL, errno.EMSGSIZE}))
+    lab.address(cable.right, cable.right_interface, "192.0.2.22/24")
+    refused, other = (Endpoint(host(f"192.0.2.{number}"), 5000) for number in (2, 22))
+
+    def comes_in_bursts(remote: Endpoint) -> bool:
+        cable.a.send([Burst(bytes(400), 100, remote)])
+        fileno = cable.b.filenos()[0]
+        got: list[Burst] = []
+        wait_until(lambda: got.extend(cable.b.receive(fileno)) or got)  # type: ignore[func-returns-value,redundant-expr]
+        wait_until(lambda: not cable.b.receive(fileno))
+        return not isinstance(got[0].payload, list)
+
+    assert comes_in_bursts(refused)
+    cable.a.send([Burst(bytes(2904), 1452, refused)])
+    assert len(arrivals(cable.b, 2)) == 2
+    assert cable.a.counters.segment_refusals == 1
+    assert not comes_in_bursts(refused)
+    assert comes_in_bursts(other)
 
 
 @pytest.mark.root
