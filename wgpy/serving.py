@@ -86,6 +86,11 @@ class Serving:
         """What carries the packets, in words."""
         return ", ".join((self._acceleration.in_use, *self._udp.in_use()))
 
+    @property
+    def drops(self) -> tuple[tuple[str, int], ...]:
+        """What the ports could not pass on: reasons and numbers."""
+        return (*self._udp.counters.drops(), *self.tun.counters.drops())
+
     def close(self) -> None:
         """Stop serving, forget all sessions, close everything; the interface goes with it."""
         for later in (self._probing, self._rebinding):

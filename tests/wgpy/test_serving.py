@@ -3,6 +3,7 @@ import socket
 
 import pytest
 
+import wgpy
 from tests.lab import Lab
 from tests.wgpy.io.inside import inside
 from wgpy import Node, generate_key, serving
@@ -22,6 +23,24 @@ async def occupied_then_closed(port: int) -> bool:
     taken.close()
     await asyncio.sleep(5 * serving.REBIND_DELAY)
     return udp_sockets.probe_port(port)
+
+
+async def status_of_a_node_without_a_route() -> tuple[tuple[str, int], ...]:
+    peer = wgpy.peer(
+        wgpy.public_key(generate_key()), endpoint="192.0.2.9:5", persistent_keepalive=1
+    )
+    async with Node("wg0", private_key=generate_key(), addresses=["10.0.0.1/24"]) as node:
+        node.set_peer(peer)
+        async with asyncio.timeout(10):
+            while not node.status().drops:  # noqa: ASYNC110 (nothing tells of it)
+                await asyncio.sleep(0.01)
+        return node.status().drops
+
+
+def test_what_the_ports_cannot_pass_on_is_told_with_the_drops(lab: Lab):
+    with inside(lab.ns()):
+        drops = asyncio.run(status_of_a_node_without_a_route())
+    assert ("not sent: no route to the endpoint", 1) in drops
 
 
 def test_a_closed_node_does_not_take_the_port_it_waited_for(lab: Lab, monkeypatch):

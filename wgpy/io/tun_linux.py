@@ -13,11 +13,11 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from wgpy.errors import ConfigError, Rejected, UsageError
 from wgpy.io import clock, netlink
+from wgpy.io.counters import GONE, TunCounters
 from wgpy.io.ports import READS
 from wgpy.model import TunBurst
 from wgpy.wire import vnet
@@ -60,20 +60,6 @@ SIOCSIFMTU: Final = 0x8922
 _V6_MTU_LEAST: Final = 1280
 _IFREQ_FLAGS: Final = struct.Struct("=16sH22x")
 _IFREQ_INT: Final = struct.Struct("=16si20x")
-
-# What reads and writes say of a deleted interface; on a read EFAULT is one that goes just now.
-_GONE: Final = frozenset({errno.EBADFD, errno.ENODEV, errno.EIO, errno.EFAULT})
-
-
-@dataclass(slots=True)
-class TunCounters:
-    """Packets for the host that the kernel did not take, and reads that failed."""
-
-    down: int = 0
-    refused: int = 0
-    no_buffer: int = 0
-    gone: int = 0
-    read_errors: int = 0
 
 
 class Offloads(NamedTuple):
@@ -241,7 +227,7 @@ class TunLinux:
         except BlockingIOError:
             pass
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 raise EOFError("the TUN interface is gone") from None
             self.counters.read_errors += 1
         except Rejected:
@@ -261,7 +247,7 @@ class TunLinux:
                 else:
                     write(fd, burst.whole())
             except OSError as error:
-                self._count(error.errno)
+                self.counters.count(error.errno)
 
     def close(self) -> None:
         """Close the descriptor, and with it the interface unless it is persistent."""
@@ -294,17 +280,6 @@ class TunLinux:
         self.set_mtu(mtu)
         with contextlib.suppress(OSError):
             netlink.generate_no_address(index)
-
-    def _count(self, code: int | None) -> None:
-        counters = self.counters
-        if code == errno.EIO:
-            counters.down += 1
-        elif code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
-            counters.no_buffer += 1
-        elif code in _GONE:
-            counters.gone += 1
-        else:
-            counters.refused += 1
 
 
 def burst_size(mtu: int) -> int:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from wgpy.io import clock, udp_sockets
+from wgpy.io.counters import SOURCE_ERRORS, UdpCounters
 from wgpy.io.ports import READS
 from wgpy.io.udp_control import CONTROL_SIZE, Arrival, Control, arrival, outgoing, with_size
-from wgpy.io.udp_sockets import SOURCE_ERRORS, Offloads, UdpCounters
+from wgpy.io.udp_sockets import Offloads
 from wgpy.model import Buffer, Burst, Endpoint, Local
 from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join
 
@@ -146,7 +147,9 @@ class UdpLinux:
     def close(self) -> None:
         """Close the sockets and drop what they hold."""
         for half in self._halves.values():
-            self.counters.backlog_dropped += len(half.backlog)
+            self.counters.backlog_dropped += sum(
+                _datagrams([payload], size) for payload, size, _ in half.backlog
+            )
             half.sock.close()
         self._halves, self._by_size, self._port = {}, {}, 0
         self._paths.clear()
@@ -227,7 +230,8 @@ class UdpLinux:
                     remote, local, tos
                 )
             if path is None:
-                self.counters.no_socket += 1
+                lost = Burst(payload, size, remote).segments()
+                self.counters.no_socket += sum(1 for _ in lost)
             elif whole:
                 self._send_unfragmented(path, Burst(payload, size, remote).segments())
             else:
@@ -287,7 +291,7 @@ class UdpLinux:
                 try:
                     sock.sendmsg((segment,), path.control, 0, path.address)
                 except OSError as error:
-                    self._fail(path, error)
+                    self._fail(path, error, ([segment], 0))
         finally:
             udp_sockets.discover(sock, udp_sockets.PMTUDISC_DONT)
 
@@ -304,7 +308,7 @@ class UdpLinux:
             self._retry(free, shipment, path.local)
             return free
         else:
-            self._fail(path, error)
+            self._fail(path, error, shipment)
         return path
 
     def _ship_singly(self, path: _Path, shipment: _Shipment, error: OSError) -> _Path:
@@ -345,7 +349,7 @@ class UdpLinux:
         except BlockingIOError:
             self._keep(free, shipment)
         except OSError as error:
-            self._fail(free, error)
+            self._fail(free, error, shipment)
             return
         self.source_lost(lost)
 
@@ -353,12 +357,12 @@ class UdpLinux:
         buffers, size = shipment
         backlog = path.half.backlog
         if len(backlog) >= BACKLOG_LIMIT:
-            backlog.popleft()
-            self.counters.backlog_dropped += 1
+            payload, size, _ = backlog.popleft()
+            self.counters.backlog_dropped += _datagrams([payload], size)
         backlog.append((b"".join(buffers), size, path))
 
-    def _fail(self, path: _Path, error: OSError) -> None:
-        self.counters.count(error.errno)
+    def _fail(self, path: _Path, error: OSError, shipment: _Shipment) -> None:
+        self.counters.count(error.errno, _datagrams(*shipment))
         self.failed(path.remote, error.errno or 0)
 
     def _learn_remote(self, address: _Address) -> Endpoint:
@@ -374,6 +378,10 @@ class UdpLinux:
         address = (host, remote.port, 0, remote.scope) if half.v6 else (host, remote.port)
         path = _Path(half, address, outgoing(half.v6, local, tos), remote, local, tos)
         return _remember(self._paths, (remote, local, tos), path)
+
+
+def _datagrams(buffers: list[Buffer], size: int) -> int:
+    return -(-sum(map(len, buffers)) // size) if size else 1
 
 
 def _remember(table: dict[_Key, _Value], key: _Key, value: _Value) -> _Value:

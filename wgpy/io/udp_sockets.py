@@ -2,7 +2,6 @@
 
 import errno
 import socket
-from dataclasses import dataclass
 from sys import byteorder
 from typing import Final, NamedTuple
 
@@ -24,16 +23,6 @@ SO_RCVBUFFORCE: Final = 33
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 
-# The kernel's words for "not from this source": the address or the interface went away, or
-# the route leaves elsewhere.
-SOURCE_ERRORS: Final = frozenset({
-    errno.EINVAL,
-    errno.EADDRNOTAVAIL,
-    errno.ENETUNREACH,
-    errno.EHOSTUNREACH,
-    errno.ENODEV,
-    errno.ENXIO,
-})  # fmt: skip
 # How a host says that it does not have an address family.
 _ABSENT: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
@@ -43,35 +32,6 @@ class Offloads(NamedTuple):
 
     segment: bool = True
     coalesce: bool = True
-
-
-@dataclass(slots=True)
-class UdpCounters:
-    """Datagrams that were not sent, by reason, and faults of receiving."""
-
-    backlog_dropped: int = 0
-    too_big: int = 0
-    not_permitted: int = 0
-    no_buffer: int = 0
-    unreachable: int = 0
-    no_socket: int = 0
-    other: int = 0
-    source_retries: int = 0
-    segment_refusals: int = 0
-    receive_errors: int = 0
-
-    def count(self, code: int | None) -> None:
-        """Count a datagram that the kernel refused; `code` is the errno."""
-        if code == errno.EMSGSIZE:
-            self.too_big += 1
-        elif code in (errno.EPERM, errno.EACCES):
-            self.not_permitted += 1
-        elif code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
-            self.no_buffer += 1
-        elif code in SOURCE_ERRORS:
-            self.unreachable += 1
-        else:
-            self.other += 1
 
 
 def probe_port(port: int) -> bool:

@@ -14,6 +14,7 @@ from tests.lab import Lab, wait_until
 from tests.wgpy.io.inside import inside
 from wgpy.errors import ConfigError
 from wgpy.io import udp_linux, udp_sockets
+from wgpy.io.counters import UdpCounters
 from wgpy.io.ports import READS
 from wgpy.io.udp_linux import UdpLinux
 from wgpy.model import Burst, Endpoint, Local
@@ -332,7 +333,7 @@ def test_a_closed_port_at_the_other_end_is_no_error(a, b):
         a.send([Burst(b"y", 1, Endpoint(address, b.port))])
     assert len(arrivals(b, 2)) == 2
     assert [a.receive(fileno) for fileno in a.filenos()] == [[], []]
-    assert a.counters == udp_sockets.UdpCounters()
+    assert a.counters == UdpCounters()
 
 
 def test_caches_are_bounded(a, b, monkeypatch):
@@ -539,6 +540,12 @@ def test_a_full_socket_keeps_a_bounded_number_and_sends_them_in_order(lab, cable
     wait_until(drained)
     assert a.blocked() == ()
     assert got == [*range(numbers - 1), *range(numbers + 10, numbers + 60)]
+
+
+def test_each_datagram_of_a_burst_that_cannot_be_sent_is_counted(a):
+    everyone = Endpoint(host("255.255.255.255"), 5000)
+    a.send([Burst(bytes(1000), 100, everyone), Burst([b"1", b"2", b"3"], 65535, everyone)])
+    assert a.counters.not_permitted == 13
 
 
 @pytest.mark.root
