@@ -98,7 +98,7 @@ class Serving:
                 later.cancel()
         self._acceleration.close()
         self._device.set_up(self._driver.advance(), up=False)
-        self._after_step()
+        self._tell()
         asyncio.get_running_loop().remove_reader(self._watch.fileno())
         self._driver.stop()
         self._watch.close()
@@ -133,6 +133,13 @@ class Serving:
         return clock.now()
 
     def _after_step(self) -> None:
+        self._tell()
+        # A step while down may be for a packet of the host: then it is up, and where nobody
+        # reports that, the packets until the next look would be lost.
+        if not self.up and self._watch.needs_probe:
+            self._set_up(up=self.tun.is_up())
+
+    def _tell(self) -> None:
         events = self._device.take_events()
         if events:
             self.reporter.report(events)

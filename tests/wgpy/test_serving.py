@@ -1,10 +1,12 @@
 import asyncio
+import contextlib
 import socket
 
 import pytest
 
 import wgpy
 from tests.lab import Lab
+from tests.wgpy.io.capabilities import NET_BROADCAST, without
 from tests.wgpy.io.inside import inside
 from wgpy import Node, generate_key, serving
 from wgpy.io import udp_sockets
@@ -41,6 +43,31 @@ def test_what_the_ports_cannot_pass_on_is_told_with_the_drops(lab: Lab):
     with inside(lab.ns()):
         drops = asyncio.run(status_of_a_node_without_a_route())
     assert ("not sent: no route to the endpoint", 1) in drops
+
+
+async def drops_of_a_node_that_hears_nothing(lab: Lab, home: str, away: str) -> object:
+    """Move the interface to where nobody reports that it is up, and send into it there."""
+    with without(NET_BROADCAST):
+        opening = Node("wg0", private_key=generate_key())
+        node = await opening.__aenter__()
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_exit(opening)
+        await asyncio.to_thread(lab.ip, home, "link", "set", "wg0", "netns", away)
+        await asyncio.to_thread(lab.address, away, "wg0", "10.0.0.1/24")
+        with inside(away):
+            host = closing.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        async with asyncio.timeout(10):
+            while not node.status().drops:
+                host.sendto(b"?", ("10.0.0.2", 9))
+                await asyncio.sleep(0.01)
+        return node.status().drops
+
+
+def test_a_packet_tells_that_the_interface_is_up_where_nobody_else_does(lab: Lab, monkeypatch):
+    monkeypatch.setattr(serving, "PROBE_INTERVAL", 3600.0)
+    home, away = lab.ns(), lab.ns()
+    with inside(home):
+        assert asyncio.run(drops_of_a_node_that_hears_nothing(lab, home, away))
 
 
 def test_a_closed_node_does_not_take_the_port_it_waited_for(lab: Lab, monkeypatch):
