@@ -32,6 +32,8 @@ USAGE: Final = 2
 GC_THRESHOLDS: Final = (20_000, 20, 20)
 # The largest descriptor or MTU that a system call can be given.
 _MAX_INT: Final = 2**31 - 1
+# So much of a wrong one is repeated.
+_QUOTED: Final = 40
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -144,5 +146,6 @@ def _number(environ: Mapping[str, str], name: str) -> int:
 
     try:
         return parse_number(environ[name], _MAX_INT)
-    except ConfigError as error:
-        raise UsageError(f"{name}: {error}") from None
+    except ConfigError:
+        said = environ[name][:_QUOTED]
+        raise UsageError(f"{name}={said}: it is a number, at most {_MAX_INT}") from None
