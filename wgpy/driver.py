@@ -84,8 +84,8 @@ class Driver:
     def stop(self) -> None:
         """Stop serving; the ports stay open."""
         self._loop.remove_reader(self._alarm.fileno())
+        self.unbinding()  # it has the TUN read again
         self._loop.remove_reader(self._tun.fileno())
-        self.unbinding()
         self._alarm.close()
 
     def unbinding(self) -> None:

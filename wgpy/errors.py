@@ -35,6 +35,7 @@ class Drop(Enum):
     TOO_BIG = "too big for the way to another peer"
     LOOPED = "a datagram of ours, led back into its own tunnel by a route"
     NOT_IP = "packet of the host is not IP"
+    NO_KERNELS = "super packet of the host, left by who served the interface before"
     STAGED_OVERFLOW = "too many packets waiting for a handshake"
     FOREIGN_OVERFLOW = "too many datagrams waiting for the embedding program"
 
@@ -44,7 +45,7 @@ class WireGuardError(Exception):
 
 
 class Rejected(WireGuardError):
-    """The remote sent what it must not; caught in `engine.device`, never leaves it."""
+    """The remote sent what it must not; each engine catches it where it counts drops."""
 
     def __init__(self, drop: Drop) -> None:
         super().__init__(drop.name)

@@ -57,9 +57,9 @@ class MessageRejected:
     """Something was dropped that may tell why a tunnel does not work; a sample, not each.
 
     `remote` is where it came from, None if from the host. `peer` is who sent it or was to get
-    it, as far as that is proven; with UNKNOWN_PEER it is no peer. `inner` is the packed
-    address in the tunnel that has no place: the source of a peer's packet, the destination of
-    the host's and of what is relayed.
+    it, as far as that is proven; with UNKNOWN_PEER it is no peer, and only named. `inner` is
+    the packed address in the tunnel that has no place: the source of a peer's packet, the
+    destination of the host's and of what is relayed.
     """
 
     drop: Drop

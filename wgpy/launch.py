@@ -30,6 +30,10 @@ FAILED: Final = 1
 USAGE: Final = 2
 # Cycles are few; a configuration of 100,000 prefixes is searched for them less often (gc).
 GC_THRESHOLDS: Final = (20_000, 20, 20)
+# The largest descriptor or MTU that a system call can be given.
+_MAX_INT: Final = 2**31 - 1
+# So much of a wrong one is repeated.
+_QUOTED: Final = 40
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -138,6 +142,10 @@ async def _serve(
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
-    if not (environ[name].isascii() and environ[name].isdigit()):
-        raise UsageError(f"{name}={environ[name]}: it is a number")
-    return int(environ[name])
+    from wgpy.wire.text import parse_number
+
+    try:
+        return parse_number(environ[name], _MAX_INT)
+    except ConfigError:
+        said = environ[name][:_QUOTED]
+        raise UsageError(f"{name}={said}: it is a number, at most {_MAX_INT}") from None

@@ -271,7 +271,10 @@ class Node:
     def status(self) -> DeviceStatus:
         """Return the device and its peers as they are, with counters."""
         status = self._device.status()
-        return replace(status, data_path=self._running.data_path) if self._running else status
+        if self._running is None:
+            return status
+        drops = *status.drops, *self._running.drops
+        return replace(status, data_path=self._running.data_path, drops=drops)
 
     def peer(self, public_key: PublicKey | str) -> PeerStatus | None:
         """Return one peer as it is, None if it is no peer.

@@ -86,6 +86,11 @@ class Serving:
         """What carries the packets, in words."""
         return ", ".join((self._acceleration.in_use, *self._udp.in_use()))
 
+    @property
+    def drops(self) -> tuple[tuple[str, int], ...]:
+        """What the ports could not pass on: reasons and numbers."""
+        return (*self._udp.counters.drops(), *self.tun.counters.drops())
+
     def close(self) -> None:
         """Stop serving, forget all sessions, close everything; the interface goes with it."""
         for later in (self._probing, self._rebinding):
@@ -93,7 +98,7 @@ class Serving:
                 later.cancel()
         self._acceleration.close()
         self._device.set_up(self._driver.advance(), up=False)
-        self._after_step()
+        self._tell()
         asyncio.get_running_loop().remove_reader(self._watch.fileno())
         self._driver.stop()
         self._watch.close()
@@ -139,6 +144,13 @@ class Serving:
         return clock.now()
 
     def _after_step(self) -> None:
+        self._tell()
+        # A step while down may be for a packet of the host: then it is up, and where nobody
+        # reports that, the packets until the next look would be lost.
+        if not self.up and self._watch.needs_probe:
+            self._set_up(up=self.tun.is_up())
+
+    def _tell(self) -> None:
         events = self._device.take_events()
         if events:
             self.reporter.report(events)
@@ -171,6 +183,7 @@ class Serving:
             case AddressGone(host):
                 self._device.source_lost(host)
             case RouteChanged():
+                self._udp.routes_changed()
                 self._device.source_lost(None)
             case RouteMtus(mtus):
                 self._device.set_route_mtus(mtus)

@@ -111,6 +111,21 @@ def test_a_wrong_name_is_wrong_use(line: str, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("number", ["99999999999999", "9" * 5000, "-1"])
+def test_an_inherited_descriptor_that_cannot_be_is_one_line(number: str):
+    done = subprocess.run(
+        [sys.executable, "-m", "wgpy", "-f", "wg0"],
+        env={**os.environ, "WG_TUN_FD": number},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"wgpy: WG_TUN_FD={number[:40]}: ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("command", ["genkey", "help", "version"])
 def test_output_that_cannot_be_written_is_one_line(command: str):

@@ -156,6 +156,23 @@ def test_what_a_socket_kept_is_sent_though_a_rebind_failed_meanwhile():
     asyncio.run(program())
 
 
+def test_a_driver_stopped_while_udp_is_blocked_watches_nothing():
+    """Else the next port that gets the number of a closed descriptor would not be heard."""
+
+    async def program() -> list[bool]:
+        udp, tun = FullPort(), Port()
+        driver = Driver(Engine(), udp, tun, clock.now, lambda: None, lambda: None)  # type: ignore[arg-type]
+        driver.start()
+        driver.stop()
+        loop = asyncio.get_running_loop()
+        watched = [loop.remove_reader(tun.fileno()), loop.remove_writer(udp.other)]
+        udp.close()
+        tun.close()
+        return watched
+
+    assert asyncio.run(program()) == [False, False]
+
+
 class CountingPort(Port):
     """Notes how many reads it was asked for, and with what there was to read."""
 

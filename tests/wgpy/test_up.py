@@ -723,7 +723,7 @@ def test_a_daemon_that_does_not_start_says_so_once(quick: Quick):
     quick.write()
     failed = quick.wgpy("up", quick.path, check=False, env={"WGPY_MTU": "many"})
     assert failed.returncode == 1
-    assert failed.stderr == "wgpy: WGPY_MTU=many: it is a number\n"
+    assert failed.stderr == "wgpy: WGPY_MTU=many: it is a number, at most 2147483647\n"
     assert not (RECORDS / f"{quick.name}.json").exists()
 
 

@@ -7,6 +7,7 @@ counts afterwards is the caller's decision. The newest timestamp and the time of
 initiation survive all of it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
@@ -62,14 +63,19 @@ class OpenedInitiation(NamedTuple):
         return self.noise.remote_static
 
 
-def open_initiation_untrusted(static: StaticKey, message: Initiation) -> OpenedInitiation:
+def open_initiation_untrusted(
+    static: StaticKey, message: Initiation, admits: Callable[[bytes], bool] | None = None
+) -> OpenedInitiation:
     """Decrypt an initiation that anybody may have sent.
 
+    `admits` is asked whether the public key it names is a peer's: a stranger costs one
+    exchange.
+
     Raises:
-        Rejected: NOT_AUTHENTIC.
+        Rejected: NOT_AUTHENTIC; UNKNOWN_PEER if it is not admitted.
     """
     noise = NoiseHandshake.as_responder(static, IDENTIFIER)
-    timestamp = noise.read(message.noise)
+    timestamp = noise.read(message.noise, admits)
     return OpenedInitiation(noise, timestamp, message.sender)
 
 

@@ -5,6 +5,7 @@ ephemeral keys from injected entropy and the static-static secret computed befor
 library is untyped: nothing of it leaves this module.
 """
 
+from collections.abc import Callable
 from copy import copy
 from typing import Any, Final, Protocol, Self
 
@@ -70,15 +71,20 @@ class NoiseHandshake:
         self._protocol.handshake_state.write_message(payload, buffer)
         return bytes(buffer)
 
-    def read(self, message: bytes) -> bytes:
+    def read(self, message: bytes, admits: Callable[[bytes], bool] | None = None) -> bytes:
         """Return the payload of the next message.
 
         A message that does not verify changes nothing: the genuine one may still come.
+        `admits` is asked whether a first message may be from the static key that it names,
+        before that costs another exchange; that it is the sender's is not proven then.
 
         Raises:
-            Rejected: NOT_AUTHENTIC.
+            Rejected: NOT_AUTHENTIC; UNKNOWN_PEER if it is not admitted.
         """
         protocol, buffer = _copied(self._protocol), bytearray()
+        if admits is not None:
+            static = protocol.handshake_state.s
+            protocol.handshake_state.s = _Keys(static.public, _Guarded(static.private, admits))
         protocol.handshake_state.read_message(message, buffer)
         self._protocol = protocol
         return bytes(buffer)
@@ -132,6 +138,22 @@ class _Keys:
     @classmethod
     def from_public_bytes(cls, public: bytes) -> Self:
         return cls(public)
+
+
+class _Guarded:
+    """The responder's static keys for one first message: `es`, then `ss` if it is admitted."""
+
+    def __init__(self, keys: KeyPair, admits: Callable[[bytes], bool]) -> None:
+        self.public = keys.public
+        self._keys = keys
+        self._admits = admits
+        self._is_named = False
+
+    def exchange(self, remote: bytes) -> bytes:
+        if self._is_named and not self._admits(remote):
+            raise Rejected(Drop.UNKNOWN_PEER)
+        self._is_named = True
+        return self._keys.exchange(remote)
 
 
 class _Dh:

@@ -63,8 +63,8 @@ class Outgoing:
         flow_of_run: tuple[object, ...] = _NO_FLOW
         together: list[Buffer] = []
         for burst in packets:
-            packet, whole = self._whole(burst)
             try:
+                packet, whole = self._whole(burst)
                 flow = ip.flow_untrusted(packet)
             except Rejected as rejected:
                 self._drop(rejected.drop)
@@ -95,15 +95,20 @@ class Outgoing:
         return runs
 
     def _whole(self, burst: TunBurst) -> tuple[Buffer, bool]:
-        """Return the packet, its checksum filled in; False if it is a super packet."""
+        """Return the packet, its checksum filled in; False if it is a super packet.
+
+        Raises:
+            Rejected: NO_KERNELS.
+        """
         packet, gso_type, _, csum_start, _ = burst
         assert not isinstance(packet, list), "only packets for the host are in pieces"
         if not csum_start:
             return packet, True
+        kernels = self._common.kernels
+        if kernels is None:  # it waited in the interface since somebody else served that
+            raise Rejected(Drop.NO_KERNELS)
         if gso_type:
             return packet, False
-        kernels = self._common.kernels
-        assert kernels is not None, "nobody took over checksums from the host"
         return kernels.complete(burst), True
 
     def _peer_for(self, destination: bytes, packet: Buffer, now: float) -> Peer | None:

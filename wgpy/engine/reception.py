@@ -3,7 +3,7 @@
 `intake` says which messages may wait, `peer` what each does; this joins them to a device.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from wgpy.engine import constants
 from wgpy.engine.common import Common, Path
@@ -79,11 +79,19 @@ class Reception:
         """Return the peer whose message it was; None if it was rejected."""
         message, path = waiting.message, Path(waiting.remote, waiting.local)
         sender: PublicKey | None = None
+
+        def admits(named: bytes) -> bool:
+            nonlocal sender
+            key = PublicKey(named)
+            if key not in self._peers:
+                sender = key
+            return sender is None
+
         try:
             if messages.type_untrusted(message) == messages.TYPE_INITIATION:
-                opened = self._open_untrusted(message)
+                opened = self._open_untrusted(message, admits)
                 sender = PublicKey(opened.remote_static)
-                peer = self._known(self._peers.get(sender), Drop.UNKNOWN_PEER)
+                peer = self._peers[sender]
                 peer.receive_initiation(opened, path, now)
             else:
                 response = messages.Response.decode_untrusted(message)
@@ -97,10 +105,13 @@ class Reception:
         peer.count_received(len(message))
         return peer
 
-    def _open_untrusted(self, message: bytes) -> OpenedInitiation:
+    def _open_untrusted(
+        self, message: bytes, admits: Callable[[bytes], bool]
+    ) -> OpenedInitiation:
         static = self._common.static
         assert static is not None, "without an identity nothing is admitted"
-        return open_initiation_untrusted(static, messages.Initiation.decode_untrusted(message))
+        initiation = messages.Initiation.decode_untrusted(message)
+        return open_initiation_untrusted(static, initiation, admits)
 
     def _known(self, peer: Peer | None, otherwise: Drop) -> Peer:
         if peer is None:

@@ -6,7 +6,7 @@ what repeats by itself, is `rare`: it has its level once in a while and is DEBUG
 
 import logging
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
 from wgpy.errors import Drop
@@ -72,7 +72,10 @@ def line_of(event: Event) -> Line | None:
         case Roamed(peer, old, new):
             text = f"roamed from {_name(old)} to {_name(new)}"
             fields = {"old": _name(old), "endpoint": _name(new)}
-            return _of_peer(logging.INFO, "roamed", peer, text, fields)
+            # Who sends a peer's packets on from two addresses has it roam with each.
+            return replace(
+                _of_peer(logging.INFO, "roamed", peer, text, fields), rare=("roamed", peer)
+            )
         case SessionEnded(peer, why):
             text = f"session ended: {why}"
             return _of_peer(logging.INFO, "session_ended", peer, text, {"why": why})
@@ -97,8 +100,8 @@ def cannot_send(remote: Endpoint, code: int, why: str) -> Line:
 def _load_changed(*, under_load: bool) -> Line:
     if under_load:
         text = "under load, handshakes need a cookie: is this host being flooded?"
-        return Line(logging.WARNING, "under_load", text)
-    return Line(logging.INFO, "load_over", "no longer under load")
+        return Line(logging.WARNING, "under_load", text, rare="under_load")
+    return Line(logging.INFO, "load_over", "no longer under load", rare="load_over")
 
 
 def _of_handshake(event: _OfHandshake) -> Line:
@@ -169,7 +172,7 @@ def _rejected(event: MessageRejected) -> Line:
         fields["stranger"] = event.peer.short
         return Line(level, "rejected", text, fields, rare=event.drop)
     line = _of_peer(level, "rejected", event.peer, text, fields)
-    return Line(level, line.event, line.text, line.fields, rare=(event.drop, event.peer))
+    return replace(line, rare=(event.drop, event.peer))
 
 
 def _level(event: MessageRejected) -> int:

@@ -13,11 +13,11 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from wgpy.errors import ConfigError, Rejected, UsageError
 from wgpy.io import clock, netlink
+from wgpy.io.counters import GONE, TunCounters
 from wgpy.io.ports import READS
 from wgpy.model import TunBurst
 from wgpy.wire import vnet
@@ -61,20 +61,6 @@ _V6_MTU_LEAST: Final = 1280
 _IFREQ_FLAGS: Final = struct.Struct("=16sH22x")
 _IFREQ_INT: Final = struct.Struct("=16si20x")
 
-# What reads and writes say of a deleted interface; on a read EFAULT is one that goes just now.
-_GONE: Final = frozenset({errno.EBADFD, errno.ENODEV, errno.EIO, errno.EFAULT})
-
-
-@dataclass(slots=True)
-class TunCounters:
-    """Packets for the host that the kernel did not take, and reads that failed."""
-
-    down: int = 0
-    refused: int = 0
-    no_buffer: int = 0
-    gone: int = 0
-    read_errors: int = 0
-
 
 class Offloads(NamedTuple):
     """Which super packets pass between the host and a TUN interface."""
@@ -89,7 +75,8 @@ NO_OFFLOADS: Final = Offloads(tcp=False, udp=False)
 class TunLinux:
     """A TUN interface on its non-blocking descriptor (a `TunPort`).
 
-    It works packet by packet: a `TunBurst` of it has no GSO, and none may be given to it.
+    It works packet by packet until `offload` turns super packets on; what the descriptor was
+    told to do before it came here is turned off.
     """
 
     def __init__(self, fd: int, *, header: bool = False) -> None:
@@ -101,6 +88,8 @@ class TunLinux:
         self._memory = memoryview(bytearray(RECEIVE_SIZE + vnet.HEADER_SIZE + PACKET_SIZE))
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
+        # The kernel keeps it with the interface: a persistent one has that of its last user.
+        self.offload(tcp=False, udp=False)
 
     @classmethod
     def create(cls, name: str, mtu: int = DEFAULT_MTU, *, header: bool = False) -> "TunLinux":
@@ -202,17 +191,17 @@ class TunLinux:
     def offload(self, *, tcp: bool, udp: bool) -> Offloads:
         """Take and give super packets from now on, as far as the kernel can; return what is.
 
-        Without the header of `create` there is nothing to switch.
+        Without the header of `create` there is nothing to switch, and `udp` needs `tcp`.
         """
-        if not (self._header and tcp):
+        if not self._header:
             return NO_OFFLOADS
-        wanted = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6
-        for uso in (TUN_F_USO4 | TUN_F_USO6, 0) if udp else (0,):
-            try:
-                fcntl.ioctl(self._fd, TUNSETOFFLOAD, wanted | uso)
-            except OSError:
-                continue
-            return Offloads(tcp=True, udp=uso != 0)
+        asked = [Offloads(tcp, udp), Offloads(tcp, udp=False)] if tcp else []
+        for offloads in (*asked, NO_OFFLOADS):
+            flags = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 if offloads.tcp else 0
+            flags |= TUN_F_USO4 | TUN_F_USO6 if offloads.udp else 0
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self._fd, TUNSETOFFLOAD, flags)
+                return offloads
         return NO_OFFLOADS
 
     # hot path: bench/ports
@@ -240,7 +229,7 @@ class TunLinux:
         except BlockingIOError:
             pass
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 raise EOFError("the TUN interface is gone") from None
             self.counters.read_errors += 1
         except Rejected:
@@ -260,7 +249,7 @@ class TunLinux:
                 else:
                     write(fd, burst.whole())
             except OSError as error:
-                self._count(error.errno)
+                self.counters.count(error.errno)
 
     def close(self) -> None:
         """Close the descriptor, and with it the interface unless it is persistent."""
@@ -294,17 +283,6 @@ class TunLinux:
         with contextlib.suppress(OSError):
             netlink.generate_no_address(index)
 
-    def _count(self, code: int | None) -> None:
-        counters = self.counters
-        if code == errno.EIO:
-            counters.down += 1
-        elif code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
-            counters.no_buffer += 1
-        elif code in _GONE:
-            counters.gone += 1
-        else:
-            counters.refused += 1
-
 
 def burst_size(mtu: int) -> int:
     """Return the gso_max_size at which a TCP super packet fills one UDP_SEGMENT send.
@@ -320,9 +298,14 @@ def check_name(name: str) -> None:
     """Refuse what the kernel takes for no interface name.
 
     Raises:
-        UsageError: empty, over 15 bytes, `.`, `..`, or with a slash, colon or blank.
+        UsageError: empty, over 15 bytes, `.`, `..`, or with a slash, colon or blank; or, which
+            the kernel would take, no text.
     """
-    if not name or len(name.encode()) > NAME_SIZE:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:  # the command line had bytes that are no UTF-8
+        raise UsageError(f"interface name {name!r} is no text in UTF-8") from None
+    if not 1 <= size <= NAME_SIZE:
         raise UsageError(f"interface name {name!r} must have 1 to {NAME_SIZE} bytes")
     if name in (".", "..") or any(c in "/:\0" or c.isspace() for c in name):
         raise UsageError(f"interface name {name!r} may hold no slash, colon or blank")

@@ -297,18 +297,28 @@ class UapiServer:
         self._clients.pop(client, None)
 
     async def _serve(self, connection: socket.socket) -> None:
+        try:
+            await self._converse(connection)
+        except OSError:
+            pass  # a client may leave at any moment
+        except Exception as error:  # noqa: BLE001 - a top like a callback's: see below
+            # In the group of tasks a bug in one operation would end the tunnel; told like one
+            # in a callback of the loop, it costs this client its connection.
+            context = {"message": "a UAPI operation failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    async def _converse(self, connection: socket.socket) -> None:
         loop, reader = asyncio.get_running_loop(), RequestReader()
         connection.settimeout(0)
-        with suppress(OSError):  # a client may leave at any moment
-            while chunk := await loop.sock_recv(connection, _CHUNK_SIZE):
-                self._touch()
-                for request in reader.feed(chunk):
-                    await loop.sock_sendall(connection, await self._answer(request))
-                    if isinstance(request, BadRequest) and request.operation is None:
-                        return
-                    await asyncio.sleep(0)
-                # Neither call above waits while the client is as quick as we are.
+        while chunk := await loop.sock_recv(connection, _CHUNK_SIZE):
+            self._touch()
+            for request in reader.feed(chunk):
+                await loop.sock_sendall(connection, await self._answer(request))
+                if isinstance(request, BadRequest) and request.operation is None:
+                    return
                 await asyncio.sleep(0)
+            # Neither call above waits while the client is as quick as we are.
+            await asyncio.sleep(0)
 
     def _touch(self) -> None:
         task = asyncio.current_task()

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from wgpy.errors import ConfigError
 from wgpy.io import clock, udp_sockets
+from wgpy.io.counters import SOURCE_ERRORS, UdpCounters
 from wgpy.io.ports import READS
 from wgpy.io.udp_control import CONTROL_SIZE, Arrival, Control, arrival, outgoing, with_size
-from wgpy.io.udp_sockets import Offloads, UdpCounters
+from wgpy.io.udp_sockets import Offloads
 from wgpy.model import Buffer, Burst, Endpoint, Local
 from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join
 
@@ -30,20 +30,15 @@ BACKLOG_TIME: Final = 0.1
 # Addresses and control messages remembered in parsed form; a full table is emptied.
 CACHE_LIMIT: Final = 2048
 
+# Seconds for which bursts that were refused are not tried again: as long as the kernel holds a
+# path's MTU to be what it learned.
+REFUSAL_LIFETIME: Final = 600.0
+
 _DATAGRAM_SIZE: Final = 65535
 # What the kernel says to a UDP_SEGMENT send that this path, or this interface, cannot take.
 _SEGMENT_ERRORS: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP})
-
-# The kernel's words for "not from this source": the address or the interface went away, or
-# the route leaves elsewhere.
-_SOURCE_ERRORS: Final = frozenset({
-    errno.EINVAL,
-    errno.EADDRNOTAVAIL,
-    errno.ENETUNREACH,
-    errno.EHOSTUNREACH,
-    errno.ENODEV,
-    errno.ENXIO,
-})  # fmt: skip
+# Of these, what it says where none goes: IPsec, or no checksum offload in an older kernel.
+_NONE_ERRORS: Final = frozenset({errno.EIO, errno.EOPNOTSUPP})
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -99,8 +94,9 @@ class UdpLinux:
         self.failed = lambda _remote, _code: None
         self.counters = UdpCounters()
         self._offloads = offloads
-        # Largest datagram that may go in a burst to a remote, where the kernel refused larger.
-        self._largest: dict[Endpoint, int] = {}
+        # Largest datagram that may go in a burst to a remote, where the kernel refused larger,
+        # and until when.
+        self._largest: dict[Endpoint, tuple[int, float]] = {}
         self._halves: dict[int, _Half] = {}
         self._by_size: dict[int, _Half] = {}
         self._port = 0
@@ -122,20 +118,13 @@ class UdpLinux:
         the kernel does not have is left out.
 
         Raises:
-            ConfigError: the port is in use or not permitted, or the mark is not permitted.
+            ConfigError: the port is in use or not permitted, or the mark is not permitted, or
+                the kernel lacks what a socket needs.
         """
         if self._halves and port == self._port:
             self.set_mark(fwmark)
             return port
-        sockets, real = udp_sockets.open_pair(port)
-        try:
-            for sock in sockets:
-                udp_sockets.prepare(sock)
-                if fwmark:
-                    udp_sockets.mark(sock, fwmark)
-        except (ConfigError, OSError):
-            udp_sockets.close_all(sockets)
-            raise
+        sockets, real = udp_sockets.open_ready(port, fwmark)
         self.close()
         if self._offloads.coalesce:
             for sock in sockets:
@@ -169,6 +158,11 @@ class UdpLinux:
             half.sock.close()
         self._halves, self._by_size, self._port = {}, {}, 0
         self._paths.clear()
+        self._largest.clear()
+
+    def routes_changed(self) -> None:
+        """Try again what was refused on the way that led to a remote before."""
+        self._largest.clear()
 
     def filenos(self) -> tuple[int, ...]:
         """Return the descriptors to wait on: IPv4 first, none before `bind`."""
@@ -241,7 +235,8 @@ class UdpLinux:
                     remote, local, tos
                 )
             if path is None:
-                self.counters.no_socket += 1
+                lost = Burst(payload, size, remote).segments()
+                self.counters.no_socket += sum(1 for _ in lost)
             elif whole:
                 self._send_unfragmented(path, Burst(payload, size, remote).segments())
             else:
@@ -270,7 +265,9 @@ class UdpLinux:
             return [(payload, 0)]
         if not isinstance(payload, list) and len(payload) <= size:
             return [([payload], 0)]
-        if not path.half.segments or size > self._largest.get(path.remote, size):
+        if not path.half.segments or (
+            self._largest and self._refused(path.remote, size)  # for most it is empty
+        ):
             return [([each], 0) for each in Burst(payload, size, path.remote).segments()]
         if isinstance(payload, list):
             groups = join(payload, v6=path.half.v6)
@@ -305,7 +302,7 @@ class UdpLinux:
                 try:
                     sock.sendmsg((segment,), path.control, 0, path.address)
                 except OSError as error:
-                    self._fail(path, error)
+                    self._fail(path, error, ([segment], 0))
         finally:
             udp_sockets.discover(sock, udp_sockets.PMTUDISC_DONT)
 
@@ -316,21 +313,21 @@ class UdpLinux:
             self._keep(path, shipment)
         elif size and error.errno in _SEGMENT_ERRORS:
             return self._ship_singly(path, shipment, error)
-        elif path.local is not None and error.errno in _SOURCE_ERRORS:
+        elif path.local is not None and error.errno in SOURCE_ERRORS:
             self.counters.source_retries += 1
             free = path._replace(control=outgoing(path.half.v6, None, path.tos), local=None)
             self._retry(free, shipment, path.local)
             return free
         else:
-            self._fail(path, error)
+            self._fail(path, error, shipment)
         return path
 
     def _ship_singly(self, path: _Path, shipment: _Shipment, error: OSError) -> _Path:
         """Send the datagrams of a refused burst one by one, and remember what was refused.
 
-        A datagram above the path's MTU goes in fragments by itself, but never in a burst; an
-        interface without checksum offload takes no burst at all. If it was the source that the
-        kernel did not like, there is nothing to remember.
+        A datagram above the path's MTU goes in fragments by itself, but never in a burst; some
+        ways take no burst at all, and another remote may be reached on another way. If it was
+        the source that the kernel did not like, there is nothing to remember.
         """
         self.counters.segment_refusals += 1
         buffers, size = shipment
@@ -338,11 +335,19 @@ class UdpLinux:
         after = path
         for segment in Burst(payload, size, path.remote).segments():
             after = self._ship(after, ([segment], 0))
-        if error.errno in (errno.EIO, errno.EOPNOTSUPP):
-            path.half.segments = False
-        elif after is path:
-            _remember(self._largest, path.remote, size - 1)
+        none = error.errno in _NONE_ERRORS
+        if after is path or none:
+            refusal = 0 if none else size - 1, clock.now() + REFUSAL_LIFETIME
+            _remember(self._largest, path.remote, refusal)
         return after
+
+    def _refused(self, remote: Endpoint, size: int) -> bool:
+        """Tell whether bursts of such datagrams to a remote were refused lately."""
+        largest, until = self._largest.get(remote, (size, 0.0))
+        if size > largest and clock.now() >= until:
+            del self._largest[remote]
+            return False
+        return size > largest
 
     def _retry(self, free: _Path, shipment: _Shipment, lost: Local) -> None:
         """Send without a source; if that goes, the source was at fault and not the remote.
@@ -355,7 +360,7 @@ class UdpLinux:
         except BlockingIOError:
             self._keep(free, shipment)
         except OSError as error:
-            self._fail(free, error)
+            self._fail(free, error, shipment)
             return
         self.source_lost(lost)
 
@@ -373,24 +378,11 @@ class UdpLinux:
 
     def _drop_oldest(self, half: _Half) -> None:
         payload, size, *_ = half.backlog.popleft()
-        self.counters.backlog_dropped += -(-len(payload) // size) if size else 1
+        self.counters.backlog_dropped += _datagrams([payload], size)
 
-    def _fail(self, path: _Path, error: OSError) -> None:
-        self._count(error.errno)
+    def _fail(self, path: _Path, error: OSError, shipment: _Shipment) -> None:
+        self.counters.count(error.errno, _datagrams(*shipment))
         self.failed(path.remote, error.errno or 0)
-
-    def _count(self, code: int | None) -> None:
-        counters = self.counters
-        if code == errno.EMSGSIZE:
-            counters.too_big += 1
-        elif code in (errno.EPERM, errno.EACCES):
-            counters.not_permitted += 1
-        elif code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
-            counters.no_buffer += 1
-        elif code in _SOURCE_ERRORS:
-            counters.unreachable += 1
-        else:
-            counters.other += 1
 
     def _learn_remote(self, address: _Address) -> Endpoint:
         scope = address[3] if len(address) == 4 else 0
@@ -405,6 +397,10 @@ class UdpLinux:
         address = (host, remote.port, 0, remote.scope) if half.v6 else (host, remote.port)
         path = _Path(half, address, outgoing(half.v6, local, tos), remote, local, tos)
         return _remember(self._paths, (remote, local, tos), path)
+
+
+def _datagrams(buffers: list[Buffer], size: int) -> int:
+    return -(-sum(map(len, buffers)) // size) if size else 1
 
 
 def _remember(table: dict[_Key, _Value], key: _Key, value: _Value) -> _Value:

@@ -2,7 +2,6 @@
 
 import errno
 import socket
-from dataclasses import dataclass
 from sys import byteorder
 from typing import Final, NamedTuple
 
@@ -36,22 +35,6 @@ class Offloads(NamedTuple):
 
     segment: bool = True
     coalesce: bool = True
-
-
-@dataclass(slots=True)
-class UdpCounters:
-    """Datagrams that were not sent, by reason, and faults of receiving."""
-
-    backlog_dropped: int = 0
-    too_big: int = 0
-    not_permitted: int = 0
-    no_buffer: int = 0
-    unreachable: int = 0
-    no_socket: int = 0
-    other: int = 0
-    source_retries: int = 0
-    segment_refusals: int = 0
-    receive_errors: int = 0
 
 
 def probe_port(port: int) -> bool:
@@ -89,6 +72,28 @@ def open_pair(port: int) -> tuple[list[socket.socket], int]:
         if sockets:
             return sockets, real
     raise ConfigError("this host has neither IPv4 nor IPv6")
+
+
+def open_ready(port: int, fwmark: int) -> tuple[list[socket.socket], int]:
+    """Return the sockets of `open_pair`, prepared and marked, and their port.
+
+    Raises:
+        ConfigError: the port, the mark or an option of the sockets cannot be had.
+    """
+    sockets, real = open_pair(port)
+    try:
+        for sock in sockets:
+            prepare(sock)
+            if fwmark:
+                mark(sock, fwmark)
+    except OSError as error:
+        close_all(sockets)
+        reason = f"UDP port {port} cannot be used: {error.strerror}"
+        raise ConfigError(reason, errno=error.errno or errno.EINVAL) from None
+    except ConfigError:
+        close_all(sockets)
+        raise
+    return sockets, real
 
 
 def _open(family: socket.AddressFamily, port: int) -> socket.socket | None:

@@ -81,12 +81,15 @@ class Compiling:
 
     def finish(self, timeout: float | None = None) -> "Lanes | Unavailable | None":
         """Wait for the end and return what came out; None if that takes longer, in seconds."""
-        ready = select.select([self._ended], [], [], timeout)[0]
-        if not ready:
+        ended = select.poll()  # select() ends at descriptor 1023
+        ended.register(self._ended, select.POLLIN)
+        if not ended.poll(None if timeout is None else timeout * 1000):
             return None
-        failed = self._child.wait()
-        output, errors = _content(self._output), _content(self._errors)
-        self.close()
+        try:
+            failed = self._child.wait()
+            output, errors = _content(self._output), _content(self._errors)
+        finally:
+            self.close()
         if failed:
             last = errors.decode(errors="replace").strip().rpartition("\n")[2]
             return Unavailable(last[:_REASON_LIMIT] or f"the compiler ended with {failed}")

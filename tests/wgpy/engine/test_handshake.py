@@ -233,6 +233,36 @@ def test_an_initiation_to_another_does_not_open():
         open_initiation_untrusted(MALLORY, initiate(Handshake(BOB.public)))
 
 
+class Counting(StaticKey):
+    """A static key that counts what it is asked for."""
+
+    exchanges = 0
+
+    def exchange(self, remote: bytes) -> bytes:
+        self.exchanges += 1
+        return super().exchange(remote)
+
+
+@pytest.mark.parametrize(("admitted", "exchanges"), [(True, 2), (False, 1)])
+def test_a_stranger_costs_one_exchange(admitted: bool, exchanges: int):
+    bob = Counting(BOB.secret)
+    named: list[bytes] = []
+
+    def admits(key: bytes) -> bool:
+        named.append(key)
+        return admitted
+
+    try:
+        opened = open_initiation_untrusted(
+            bob, initiate(Handshake(BOB.public), MALLORY), admits
+        )
+    except Rejected as rejected:
+        assert (rejected.drop, admitted) == (Drop.UNKNOWN_PEER, False)
+    else:
+        assert (opened.remote_static, admitted) == (MALLORY.public, True)
+    assert (named, bob.exchanges) == ([MALLORY.public], exchanges)
+
+
 def test_who_sent_an_initiation_is_known_when_it_is_opened():
     opened = open_initiation_untrusted(BOB, initiate(Handshake(BOB.public), MALLORY))
     assert (opened.remote_static, opened.sender) == (MALLORY.public, 7)

@@ -144,6 +144,15 @@ def test_what_has_no_way_is_answered_and_the_flow_around_it_goes_on(outgoing, co
     assert [answer.packet[20] for answer in common.out.packets] == [3, 3]  # unreachable
 
 
+def test_what_waits_for_kernels_that_nobody_has_is_dropped_alone(outgoing, common):
+    """A TUN that was handed over still holds what its last user asked for."""
+    flow = [v4(to(0), number) for number in range(2)]
+    left = [flow[0]._replace(csum_start=20), flow[0]._replace(gso_type=1, csum_start=20)]
+    ((_, _, _, together),) = sorted_(outgoing, [flow[0], *left, flow[1]])
+    assert together == [packet.packet for packet in flow]
+    assert common.out.drops == Counter({Drop.NO_KERNELS: 2})
+
+
 def test_answers_are_limited_by_rate(outgoing, common):
     assert sorted_(outgoing, [v4(to(2), number) for number in range(200)]) == []
     assert common.out.drops[Drop.NO_ENDPOINT] == 200

@@ -213,6 +213,23 @@ def test_what_strangers_cause_has_its_level_once_in_a_while():
     assert levels == ["INFO", "DEBUG", "WARNING", "WARNING", "WARNING", "DEBUG"]
 
 
+@pytest.mark.parametrize(
+    "flood",
+    [
+        [LoadChanged(under_load=True), LoadChanged(under_load=False)],
+        [Roamed(PEER, HOME, AWAY), Roamed(PEER, AWAY, HOME)],
+    ],
+)
+def test_a_day_of_what_a_stranger_can_cause_is_a_few_hundred_lines(flood):
+    stream, clock = io.StringIO(), Clock()
+    configure("info", "text", stream)
+    reporter = Reporter("wg0", clock.now)
+    for second in range(0, 86400, 2):
+        clock.at = second
+        reporter.report(flood)
+    assert 0 < stream.getvalue().count("\n") <= len(flood) * 86400 / RARE_INTERVAL
+
+
 def test_what_is_rare_is_remembered_up_to_a_bound():
     stream = io.StringIO()
     configure("verbose", "text", stream)
@@ -255,15 +272,15 @@ def test_a_flood_of_one_kind_is_bounded_and_its_rest_is_counted():
     stream, clock = io.StringIO(), Clock()
     configure("info", "text", stream)
     reporter = Reporter("wg0", clock.now)
-    reporter.report([Roamed(PEER, HOME, AWAY)] * 1000)
+    reporter.report([HandshakeGaveUp(PEER)] * 1000)
     assert stream.getvalue().count("\n") == LINE_BURST
     reporter.report([SessionEnded(PEER, "expired")])
     assert "session ended" in stream.getvalue()
     clock.at += 1 / LINES_PER_SECOND + 0.01
-    reporter.report([Roamed(PEER, HOME, AWAY)] * 10)
+    reporter.report([HandshakeGaveUp(PEER)] * 10)
     left_out, last = stream.getvalue().splitlines()[-2:]
     assert left_out.endswith(f"wg0: {1000 - LINE_BURST:.0f} lines like the next were left out")
-    assert "roamed" in last
+    assert "gave up" in last
 
 
 @pytest.mark.parametrize(

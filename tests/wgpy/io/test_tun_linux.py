@@ -19,6 +19,7 @@ from wgpy.io.tun_linux import TunLinux, check_name
 from wgpy.model import TunBurst
 
 IFF_TAP = 0x0002
+TUNSETPERSIST = 0x400454CB
 INSIDE, OUTSIDE = "198.51.100.1", "198.51.100.2"
 
 
@@ -54,7 +55,9 @@ def received(tun: TunLinux, wanted: int = 1) -> list[bytes]:
     return got
 
 
-@pytest.mark.parametrize("name", ["", "x" * 16, "a/b", "a:b", "a b", ".", "..", "é" * 8])
+@pytest.mark.parametrize(
+    "name", ["", "x" * 16, "a/b", "a:b", "a b", ".", "..", "é" * 8, "\udcff"]
+)
 def test_a_name_the_kernel_refuses_is_refused_with_one_line(name):
     with pytest.raises(ConfigError, match="interface name"):
         check_name(name)
@@ -228,6 +231,39 @@ def test_one_receive_takes_a_bounded_number_in_order(lab):
                 host.sendto(bytes([number]), (OUTSIDE, 9))
         assert [packet[-1] for packet in received(tun, 100)] == list(range(100))
         tun.close()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("taken_over", ["persistent", "inherited", "switched off"])
+def test_offloads_of_an_earlier_user_are_off(lab, taken_over):
+    """Else packets come without a checksum to a node that has nothing to fill it in."""
+    ns = lab.ns()
+    with inside(ns):
+        tun = TunLinux.create("left", header=True)
+        lab.address(ns, "left", f"{INSIDE}/24")
+        assert tun.offload(tcp=True, udp=True).tcp
+        if taken_over == "persistent":
+            fcntl.ioctl(tun.fileno(), TUNSETPERSIST, 1)
+            tun.close()
+            tun = TunLinux.create("left", header=True)
+        elif taken_over == "inherited":
+            inherited = os.dup(tun.fileno())
+            tun.close()
+            tun = TunLinux.from_fd(inherited)
+        else:
+            assert tun.offload(tcp=False, udp=True) == tun_linux.NO_OFFLOADS
+        tun.receive()
+        got: list[TunBurst] = []
+
+        def has_come() -> bool:
+            got.extend(tun.receive())
+            return any(burst.whole()[0] >> 4 == 4 for burst in got)
+
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host:
+            host.sendto(b"whole", (OUTSIDE, 9))
+            wait_until(has_come)
+        tun.close()
+    assert [burst.csum_start for burst in got] == [0] * len(got)
 
 
 @pytest.mark.root

@@ -44,7 +44,7 @@ class Device:
     def __init__(self) -> None:
         self.changes: list[DeviceChange] = []
         self.status = DeviceStatus(None, None, 51820, 0, ())
-        self.refusal: ConfigError | OSError | None = None
+        self.refusal: Exception | None = None
 
     def get(self) -> DeviceStatus:
         if self.refusal is not None:
@@ -235,6 +235,24 @@ def test_a_refusal_is_an_errno_negative_for_set_and_positive_for_get(serve, refu
 
     notes = serve(scenario)
     assert notes == [f"UAPI: set refused: {refusal}", f"UAPI: get refused: {refusal}"]
+
+
+@pytest.mark.parametrize("operation", [GET, format_set(DeviceChange(fwmark=1))])
+def test_a_bug_in_an_operation_costs_the_client_alone_and_is_told(serve, operation):
+    async def scenario(listener, device):
+        told: list[object] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: told.append(context.get("exception")))
+        reader, writer = await asyncio.open_unix_connection(listener.path)
+        device.refusal = RuntimeError("a bug")
+        writer.write(operation)
+        assert await reader.read() == b""
+        writer.close()
+        assert told == [device.refusal]
+        device.refusal = None
+        assert (await ask(listener.path, GET)).startswith(b"listen_port=51820")
+
+    assert serve(scenario) == []
 
 
 def test_the_zone_of_an_endpoint_is_a_name_as_wg_writes_it(serve):

@@ -14,6 +14,7 @@ from tests.lab import Lab, wait_until
 from tests.wgpy.io.inside import inside
 from wgpy.errors import ConfigError
 from wgpy.io import clock, udp_linux, udp_sockets
+from wgpy.io.counters import UdpCounters
 from wgpy.io.ports import READS
 from wgpy.io.udp_linux import UdpLinux
 from wgpy.model import Burst, Endpoint, Local
@@ -139,6 +140,14 @@ def test_a_host_without_one_family_is_served_by_the_other(monkeypatch, absent):
     port.send([Burst(b"x", 1, Endpoint(V4 if absent == socket.AF_INET else V6, 9))])
     assert port.counters.no_socket == 1
     port.close()
+
+
+def test_a_socket_without_an_option_is_refused_and_the_old_ones_stay(a, monkeypatch):
+    before = a.filenos()
+    monkeypatch.setattr(udp_sockets, "IP_PKTINFO", 9999)
+    with pytest.raises(ConfigError, match="UDP port 0 cannot be used: Protocol not available"):
+        a.bind(0)
+    assert a.filenos() == before
 
 
 def test_a_host_without_any_family_is_refused(monkeypatch):
@@ -324,7 +333,7 @@ def test_a_closed_port_at_the_other_end_is_no_error(a, b):
         a.send([Burst(b"y", 1, Endpoint(address, b.port))])
     assert len(arrivals(b, 2)) == 2
     assert [a.receive(fileno) for fileno in a.filenos()] == [[], []]
-    assert a.counters == udp_sockets.UdpCounters()
+    assert a.counters == UdpCounters()
 
 
 def test_caches_are_bounded(a, b, monkeypatch):
@@ -382,6 +391,56 @@ def test_what_exceeds_the_link_is_fragmented_unless_told_not_to(lab, cable, ther
     a.send([Burst(bytes(whole + 1), whole + 1, to)])
     assert [len(g.payload) for g in arrivals(b, 2)] == [whole, whole + 1]
     assert a.counters.too_big == 1
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("there", "here"), PEERS)
+def test_refused_bursts_are_tried_again_after_a_while_and_on_another_way(
+    cable: Cable, monkeypatch, there, here
+):
+    """The cable may have got a larger MTU, or the route may lead elsewhere."""
+    a, b = cable.a, cable.b
+    size = 1452
+    too_big = [Burst(bytes(4 * size), size, Endpoint(host(there), 5000))]
+    assert a.in_use()[:1] == ["UDP GSO"]
+
+    def refusals() -> int:
+        a.send(too_big)
+        assert [len(each.payload) for each in arrivals(b, 4)] == [size] * 4
+        return a.counters.segment_refusals
+
+    assert [refusals(), refusals()] == [1, 1]
+    a.routes_changed()
+    assert [refusals(), refusals()] == [2, 2]
+    with inside(cable.left):
+        a.bind(0)
+    assert [refusals(), refusals()] == [3, 3]
+    a.routes_changed()
+    monkeypatch.setattr(udp_linux, "REFUSAL_LIFETIME", 0.0)
+    assert [refusals(), refusals()] == [4, 5]
+
+
+@pytest.mark.root
+def test_a_way_that_takes_no_bursts_costs_no_other_remote_its_own(lab, cable, monkeypatch):
+    # What a kernel without IPsec cannot be made to say, another refusal has to stand for.
+    monkeypatch.setattr(udp_linux, "_NONE_ERRORS", frozenset({errno.EINVAL, errno.EMSGSIZE}))
+    lab.address(cable.right, cable.right_interface, "192.0.2.22/24")
+    refused, other = (Endpoint(host(f"192.0.2.{number}"), 5000) for number in (2, 22))
+
+    def comes_in_bursts(remote: Endpoint) -> bool:
+        cable.a.send([Burst(bytes(400), 100, remote)])
+        fileno = cable.b.filenos()[0]
+        got: list[Burst] = []
+        wait_until(lambda: got.extend(cable.b.receive(fileno)) or got)  # type: ignore[func-returns-value,redundant-expr]
+        wait_until(lambda: not cable.b.receive(fileno))
+        return not isinstance(got[0].payload, list)
+
+    assert comes_in_bursts(refused)
+    cable.a.send([Burst(bytes(2904), 1452, refused)])
+    assert len(arrivals(cable.b, 2)) == 2
+    assert cable.a.counters.segment_refusals == 1
+    assert not comes_in_bursts(refused)
+    assert comes_in_bursts(other)
 
 
 @pytest.mark.root
@@ -482,6 +541,12 @@ def test_a_full_socket_keeps_a_bounded_number_and_sends_them_in_order(lab, cable
     wait_until(drained)
     assert a.blocked() == ()
     assert got == [*range(numbers - 1), *range(numbers + 10, numbers + 60)]
+
+
+def test_each_datagram_of_a_burst_that_cannot_be_sent_is_counted(a):
+    everyone = Endpoint(host("255.255.255.255"), 5000)
+    a.send([Burst(bytes(1000), 100, everyone), Burst([b"1", b"2", b"3"], 65535, everyone)])
+    assert a.counters.not_permitted == 13
 
 
 @pytest.mark.root

@@ -1,4 +1,5 @@
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,23 @@ def test_a_compiler_that_is_killed_is_one_that_fails():
     assert isinstance(compiling, Compiling)
     os.kill(compiling.pid, 9)
     assert compiling.finish(PATIENCE) == Unavailable("the compiler ended with -9")
+
+
+def test_a_process_with_many_descriptors_waits_for_its_compiler():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    taken: list[int] = []
+    try:
+        while not taken or taken[-1] < 1024:
+            taken.append(os.dup(1))
+        compiling = compiler.load()
+        assert isinstance(compiling, Compiling)
+        os.kill(compiling.pid, 9)
+        assert compiling.finish(PATIENCE) == Unavailable("the compiler ended with -9")
+    finally:
+        for file in taken:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_without_llvmlite_there_is_a_reason(monkeypatch):
