@@ -84,7 +84,7 @@ class Driver:
     def stop(self) -> None:
         """Stop serving; the ports stay open."""
         self._loop.remove_reader(self._alarm.fileno())
-        self.unbinding()  # it has the TUN read again
+        self.unbinding()
         self._loop.remove_reader(self._tun.fileno())
         self._alarm.close()
 

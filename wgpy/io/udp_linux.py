@@ -8,13 +8,13 @@ serves all.
 import errno
 import ipaddress
 import socket
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from wgpy.io import clock, udp_sockets
 from wgpy.io.counters import SOURCE_ERRORS, UdpCounters
 from wgpy.io.ports import READS
+from wgpy.io.udp_backlog import Backlog, datagrams
 from wgpy.io.udp_control import CONTROL_SIZE, Arrival, Control, arrival, outgoing, with_size
 from wgpy.io.udp_sockets import Offloads
 from wgpy.model import Buffer, Burst, Endpoint, Local
@@ -23,10 +23,6 @@ from wgpy.wire.datagrams import SEGMENTS_MAX, V4_MAX, V6_MAX, join
 # Bytes that one `receive` takes at most, so that timers and the other ports get their turn: one
 # read may bring 64 KiB of datagrams.
 RECEIVE_SIZE: Final = 256 * 1024
-# Sends kept for a socket whose buffer is full, and for how many seconds; beyond either the
-# oldest go, so that whoever sends too much hears of it soon.
-BACKLOG_LIMIT: Final = 128
-BACKLOG_TIME: Final = 0.1
 # Addresses and control messages remembered in parsed form; a full table is emptied.
 CACHE_LIMIT: Final = 2048
 
@@ -55,11 +51,11 @@ class _Half:
 
     __slots__ = ("backlog", "segments", "sock", "v6")
 
-    def __init__(self, sock: socket.socket, *, segments: bool) -> None:
+    def __init__(self, sock: socket.socket, counters: UdpCounters, *, segments: bool) -> None:
         self.sock = sock
         self.v6 = sock.family == socket.AF_INET6
         self.segments = segments
-        self.backlog: deque[_Waiting] = deque()
+        self.backlog: Backlog[_Path] = Backlog(counters)
 
 
 class _Path(NamedTuple):
@@ -71,15 +67,6 @@ class _Path(NamedTuple):
     remote: Endpoint
     local: Local | None
     tos: int
-
-
-class _Waiting(NamedTuple):
-    """A copy of a send for which there was no room, and since when it is kept."""
-
-    payload: bytes
-    size: int
-    path: _Path
-    since: float
 
 
 class UdpLinux:
@@ -131,7 +118,8 @@ class UdpLinux:
                 udp_sockets.coalesce(sock)
         segments = self._offloads.segment
         halves = [
-            _Half(sock, segments=segments and udp_sockets.can_segment(sock)) for sock in sockets
+            _Half(sock, self.counters, segments=segments and udp_sockets.can_segment(sock))
+            for sock in sockets
         ]
         self._halves = {half.sock.fileno(): half for half in halves}
         self._by_size = {16 if half.v6 else 4: half for half in halves}
@@ -153,8 +141,7 @@ class UdpLinux:
     def close(self) -> None:
         """Close the sockets and drop what they hold."""
         for half in self._halves.values():
-            while half.backlog:
-                self._drop_oldest(half)
+            half.backlog.clear()
             half.sock.close()
         self._halves, self._by_size, self._port = {}, {}, 0
         self._paths.clear()
@@ -248,14 +235,11 @@ class UdpLinux:
         half = self._halves.get(fileno)
         if half is None:
             return
-        self._drop_overdue(half, clock.now())
-        waiting, half.backlog = half.backlog, deque()
+        waiting = half.backlog.take(clock.now())
         while waiting and not half.backlog:
-            payload, size, path, since = waiting.popleft()
+            payload, size, path, _ = waiting.popleft()
             self._ship(path, ([payload], size))
-            if half.backlog:  # there is no room yet; it waits on
-                half.backlog[0] = half.backlog[0]._replace(since=since)
-        half.backlog.extend(waiting)
+        half.backlog.put_back(waiting)
 
     def _shipments(
         self, path: _Path, payload: Buffer | list[Buffer], size: int
@@ -366,22 +350,10 @@ class UdpLinux:
 
     def _keep(self, path: _Path, shipment: _Shipment) -> None:
         buffers, size = shipment
-        now, half = clock.now(), path.half
-        self._drop_overdue(half, now)
-        if len(half.backlog) >= BACKLOG_LIMIT:
-            self._drop_oldest(half)
-        half.backlog.append(_Waiting(b"".join(buffers), size, path, now))
-
-    def _drop_overdue(self, half: _Half, now: float) -> None:
-        while half.backlog and now - half.backlog[0].since > BACKLOG_TIME:
-            self._drop_oldest(half)
-
-    def _drop_oldest(self, half: _Half) -> None:
-        payload, size, *_ = half.backlog.popleft()
-        self.counters.backlog_dropped += _datagrams([payload], size)
+        path.half.backlog.keep(buffers, size, path, clock.now())
 
     def _fail(self, path: _Path, error: OSError, shipment: _Shipment) -> None:
-        self.counters.count(error.errno, _datagrams(*shipment))
+        self.counters.count(error.errno, datagrams(*shipment))
         self.failed(path.remote, error.errno or 0)
 
     def _learn_remote(self, address: _Address) -> Endpoint:
@@ -397,10 +369,6 @@ class UdpLinux:
         address = (host, remote.port, 0, remote.scope) if half.v6 else (host, remote.port)
         path = _Path(half, address, outgoing(half.v6, local, tos), remote, local, tos)
         return _remember(self._paths, (remote, local, tos), path)
-
-
-def _datagrams(buffers: list[Buffer], size: int) -> int:
-    return -(-sum(map(len, buffers)) // size) if size else 1
 
 
 def _remember(table: dict[_Key, _Value], key: _Key, value: _Value) -> _Value:

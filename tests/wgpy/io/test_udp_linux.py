@@ -13,7 +13,7 @@ import pytest
 from tests.lab import Lab, wait_until
 from tests.wgpy.io.inside import inside
 from wgpy.errors import ConfigError
-from wgpy.io import clock, udp_linux, udp_sockets
+from wgpy.io import clock, udp_backlog, udp_linux, udp_sockets
 from wgpy.io.counters import UdpCounters
 from wgpy.io.ports import READS
 from wgpy.io.udp_linux import UdpLinux
@@ -507,8 +507,8 @@ def test_a_link_local_remote_keeps_its_scope(lab, cable):
 
 @pytest.mark.root
 def test_a_full_socket_keeps_a_bounded_number_and_sends_them_in_order(lab, cable, monkeypatch):
-    monkeypatch.setattr(udp_linux, "BACKLOG_LIMIT", 50)
-    monkeypatch.setattr(udp_linux, "BACKLOG_TIME", 60)
+    monkeypatch.setattr(udp_backlog, "LIMIT", 50)
+    monkeypatch.setattr(udp_backlog, "PATIENCE", 60)
     a, b = cable.a, cable.b
     slow = f"add dev {cable.left_interface} root tbf rate 8mbit burst 3000 limit 9m"
     lab.run(cable.left, "tc", "qdisc", *slow.split())
@@ -551,8 +551,8 @@ def test_each_datagram_of_a_burst_that_cannot_be_sent_is_counted(a):
 
 @pytest.mark.root
 def test_a_burst_that_finds_no_room_is_lost_datagram_by_datagram(lab, cable, monkeypatch):
-    monkeypatch.setattr(udp_linux, "BACKLOG_LIMIT", 3)
-    monkeypatch.setattr(udp_linux, "BACKLOG_TIME", 60)
+    monkeypatch.setattr(udp_backlog, "LIMIT", 3)
+    monkeypatch.setattr(udp_backlog, "PATIENCE", 60)
     a, to = cable.a, Endpoint(host("192.0.2.2"), 5000)
     slow = f"add dev {cable.left_interface} root tbf rate 8mbit burst 3000 limit 99m"
     lab.run(cable.left, "tc", "qdisc", *slow.split())
@@ -575,7 +575,7 @@ def test_what_waited_too_long_for_room_is_dropped_and_what_did_not_is_sent(lab, 
     while not a.blocked():
         a.send([Burst(b"early".ljust(1300), 1300, to)])
     kept_at = clock.now()
-    wait_until(lambda: clock.now() > kept_at + udp_linux.BACKLOG_TIME)
+    wait_until(lambda: clock.now() > kept_at + udp_backlog.PATIENCE)
     a.send([Burst(b"late".ljust(1300), 1300, to)])
     assert a.counters.backlog_dropped == 1
     heard: list[bytes] = []

@@ -1,0 +1,75 @@
+"""Sends for which a socket has no room: a few, for a moment, and the oldest go first.
+
+A queue that only grows hides from whoever sends too much that it is too much; what arrives is
+late. Here packets are lost instead, soon, as every router has it (RFC 7567).
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from wgpy.io.counters import UdpCounters
+from wgpy.model import Buffer
+
+# Sends that are kept, and for how many seconds.
+LIMIT: Final = 128
+PATIENCE: Final = 0.1
+
+P = TypeVar("P")
+
+
+class Waiting(NamedTuple, Generic[P]):
+    """The copy of a send: datagrams of `size` bytes, 0 if it is one; kept since an instant."""
+
+    payload: bytes
+    size: int
+    path: P
+    since: float
+
+
+class Backlog(Generic[P]):
+    """What waits for room in one socket; what has to go is counted."""
+
+    __slots__ = ("_counters", "_waiting")
+
+    def __init__(self, counters: UdpCounters) -> None:
+        self._counters = counters
+        self._waiting: deque[Waiting[P]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def keep(self, buffers: Sequence[Buffer], size: int, path: P, now: float) -> None:
+        """Keep a copy of a send."""
+        self._drop_overdue(now)
+        if len(self._waiting) >= LIMIT:
+            self._drop_oldest()
+        self._waiting.append(Waiting(b"".join(buffers), size, path, now))
+
+    def take(self, now: float) -> deque[Waiting[P]]:
+        """Return what is still worth sending, the oldest first, and forget it."""
+        self._drop_overdue(now)
+        taken, self._waiting = self._waiting, deque()
+        return taken
+
+    def put_back(self, rest: Iterable[Waiting[P]]) -> None:
+        """Keep what was taken and not tried, after what was kept meanwhile."""
+        self._waiting.extend(rest)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        while self._waiting:
+            self._drop_oldest()
+
+    def _drop_overdue(self, now: float) -> None:
+        while self._waiting and now - self._waiting[0].since > PATIENCE:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        payload, size, *_ = self._waiting.popleft()
+        self._counters.backlog_dropped += datagrams([payload], size)
+
+
+def datagrams(buffers: Iterable[Buffer], size: int) -> int:
+    """Return how many datagrams a send is."""
+    return -(-sum(map(len, buffers)) // size) if size else 1
