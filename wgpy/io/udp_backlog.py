@@ -46,15 +46,14 @@ class Backlog(Generic[P]):
             self._drop_oldest()
         self._waiting.append(Waiting(b"".join(buffers), size, path, now))
 
-    def take(self, now: float) -> deque[Waiting[P]]:
-        """Return what is still worth sending, the oldest first, and forget it."""
+    def oldest(self, now: float) -> Waiting[P] | None:
+        """Return the oldest send that is still worth it, None if there is none."""
         self._drop_overdue(now)
-        taken, self._waiting = self._waiting, deque()
-        return taken
+        return self._waiting[0] if self._waiting else None
 
-    def put_back(self, rest: Iterable[Waiting[P]]) -> None:
-        """Keep what was taken and not tried, after what was kept meanwhile."""
-        self._waiting.extend(rest)
+    def sent(self) -> None:
+        """Forget the oldest."""
+        self._waiting.popleft()
 
     def clear(self) -> None:
         """Drop everything."""

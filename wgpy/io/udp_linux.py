@@ -235,11 +235,17 @@ class UdpLinux:
         half = self._halves.get(fileno)
         if half is None:
             return
-        waiting = half.backlog.take(clock.now())
-        while waiting and not half.backlog:
-            payload, size, path, _ = waiting.popleft()
-            self._ship(path, ([payload], size))
-        half.backlog.put_back(waiting)
+        while (oldest := half.backlog.oldest(clock.now())) is not None:
+            payload, size, path, _ = oldest
+            try:
+                half.sock.sendmsg((payload,), with_size(path.control, size), 0, path.address)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                half.backlog.sent()
+                self._recover(path, ([payload], size), error)
+            else:
+                half.backlog.sent()
 
     def _shipments(
         self, path: _Path, payload: Buffer | list[Buffer], size: int
