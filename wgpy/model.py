@@ -217,7 +217,7 @@ class Heads(NamedTuple):
 class Opened(NamedTuple):
     """Plaintexts of one burst as rows: row i is at `i * stride`; its size, negative if bad."""
 
-    buffer: bytearray
+    buffer: bytearray | memoryview
     stride: int
     sizes: list[int]
 

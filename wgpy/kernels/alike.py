@@ -81,7 +81,7 @@ def are_alike_untrusted(opened: Opened) -> bool:
     return True
 
 
-def _verify(buffer: bytearray, stride: int, count: int) -> bool:
+def _verify(buffer: bytearray | memoryview, stride: int, count: int) -> bool:
     """Tell whether the header checksum of each row verifies."""
     words = np.ndarray((count, V4_HEADER_SIZE // 2), np.uint16, buffer, 0, (stride, 2))
     totals = np.add.reduce(words, axis=1, dtype=np.uint32) % MODULUS

@@ -221,7 +221,12 @@ class Lanes:
 
     # hot path: bench/engine
     def open_messages(
-        self, key: bytes, payload: Buffer, segment_size: int, packets: int, target: bytearray
+        self,
+        key: bytes,
+        payload: Buffer,
+        segment_size: int,
+        packets: int,
+        target: bytearray | memoryview,
     ) -> bytearray:
         """Open the data messages of one size that a buffer begins with; return 1 for each good.
 
