@@ -1,8 +1,9 @@
 """Bursts instead of packets: what makes a node fast, loaded once it is ready.
 
-A node serves packet by packet from its first moment. Then numpy is loaded and the host is asked
-for super packets; then the compiled kernels are swapped in, from the cache or from a child
-process that compiles them. Whatever is missing or fails, the node goes on without it.
+A node serves packet by packet from its first moment. A little later numpy is loaded, which
+holds up all else, and the host is asked for super packets; then the compiled kernels are
+swapped in, from the cache or from a child process that compiles them. Whatever is missing or
+fails, the node goes on without it.
 """
 
 import asyncio
@@ -10,9 +11,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wgpy.engine.device import Device
+from wgpy.errors import UsageError
 from wgpy.io.tun_linux import NO_OFFLOADS, TunLinux
 
 if TYPE_CHECKING:
@@ -20,13 +22,26 @@ if TYPE_CHECKING:
     from wgpy.kernels.lanes import Lanes
 
 # What WGPY_OFF may name, separated by commas; `all` is everything.
-SWITCHES = ("tun", "uso", "gso", "gro", "jit")
+SWITCHES: Final = ("tun", "uso", "gso", "gro", "jit")
+
+# Seconds from the interface's going up: the port is bound, and a first handshake is over.
+DELAY: Final = 0.1
 
 
 def switched_off(environ: Mapping[str, str]) -> frozenset[str]:
-    """Return what the environment switches off; unknown words count for nothing."""
-    words = {word.strip().lower() for word in environ.get("WGPY_OFF", "").split(",")}
-    return frozenset(SWITCHES) if "all" in words else frozenset(words & set(SWITCHES))
+    """Return what the environment switches off.
+
+    Raises:
+        UsageError: there is no such part.
+    """
+    words = {word.strip().lower() for word in environ.get("WGPY_OFF", "").split(",")} - {""}
+    unknown = words - {*SWITCHES, "all"}
+    if unknown:
+        parts = ", ".join(SWITCHES)
+        raise UsageError(
+            f"WGPY_OFF: no part is called {min(unknown)}; there are {parts} and all"
+        )
+    return frozenset(SWITCHES) if "all" in words else frozenset(words)
 
 
 class Acceleration:
@@ -46,8 +61,9 @@ class Acceleration:
         self._compiling: Compiling | None = None
 
     def start(self) -> None:
-        """Begin when the loop comes to it; returns at once."""
-        self._begin = asyncio.get_running_loop().call_soon(self._load)
+        """Begin in a moment, unless that was said before; returns at once."""
+        if self._begin is None:
+            self._begin = asyncio.get_running_loop().call_later(DELAY, self._load)
 
     def close(self) -> None:
         """Stop what is under way."""

@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -173,8 +174,15 @@ def _answers(name: str) -> bool:
 
 
 def _left(name: str) -> str:
+    from wgpy.io.undo_file import UndoFile
+
+    source = name
+    with suppress(ConfigError):
+        record = UndoFile(name).read()
+        if record is not None and not record.config.startswith("/etc/wireguard/"):
+            source = record.config
     return (
-        f"{name}: its process is gone; wgpy up {name} starts it again, "
+        f"{name}: its process is gone; wgpy up {source} starts it again, "
         f"wgpy down {name} undoes what it left"
     )
 

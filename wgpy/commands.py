@@ -63,6 +63,9 @@ def _refuse_unknown(arguments: Sequence[str]) -> None:
     word = next((each for each in arguments if not each.startswith("-")), None)
     if word is None or word in COMMANDS:
         return
+    option = arguments[0]
+    if option.startswith("-"):
+        raise UsageError(f"{option} is no option of wgpy {word}; wgpy help lists the commands")
     meant = similar_command(word)
     hint = f"did you mean {meant}?" if meant else "wgpy help lists them"
     raise UsageError(f"{word} is no command; {hint}")

@@ -69,6 +69,9 @@ def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) 
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     # numpy's library for matrices, which nothing here uses, would start a thread a core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    forward = environ.get("WGPY_FORWARD", "0")
+    if forward not in ("", "0", "1"):
+        raise UsageError(f"WGPY_FORWARD={forward}: it is 0 or 1")
     tun, listener = _open(ifname, environ)
     gc.set_threshold(*GC_THRESHOLDS)
     gc.freeze()
@@ -82,8 +85,7 @@ def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) 
     def toggle() -> None:
         report.toggle_debug(environ.get("LOG_LEVEL"))
 
-    forward = environ.get("WGPY_FORWARD") == "1"
-    uvloop.run(_serve(tun, listener, ready, toggle, forward=forward))
+    uvloop.run(_serve(tun, listener, ready, toggle, forward=forward == "1"))
     return 0
 
 

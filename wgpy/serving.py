@@ -77,7 +77,6 @@ class Serving:
     def start(self) -> None:
         """Begin to serve; returns at once."""
         self._driver.start()
-        self._acceleration.start()
         asyncio.get_running_loop().add_reader(self._watch.fileno(), self._link_changed)
         self._link_changed()
 
@@ -196,6 +195,7 @@ class Serving:
         self.up = up
         if up:
             self._open()
+            self._acceleration.start()
         else:
             if self._rebinding is not None:
                 self._rebinding.cancel()

@@ -107,6 +107,8 @@ def test_in_the_background_it_logs_where_its_starter_did_if_asked_to(lab):
         ({"WG_UAPI_FD": "0"}, "WG_UAPI_FD=0 is no listening unix socket", 1),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL=loud", 2),
         ({"WGPY_MTU": "1"}, "MTU 1 cannot be set", 1),
+        ({"WGPY_OFF": "gsoo"}, "WGPY_OFF: no part is called gsoo", 2),
+        ({"WGPY_FORWARD": "yes"}, "WGPY_FORWARD=yes", 2),
     ],
 )
 @pytest.mark.parametrize("flags", [(), ("-f",)])

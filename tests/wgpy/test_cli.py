@@ -91,6 +91,12 @@ def test_an_unknown_command_with_arguments_is_one_line(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == "wgpy: wg0 is no command; wgpy help lists them\n"
 
 
+def test_an_unknown_option_is_named_and_not_what_follows_it(capsys: pytest.CaptureFixture[str]):
+    assert main(["--forward", "wg0"]) == 2
+    told = capsys.readouterr().err
+    assert told == "wgpy: --forward is no option of wgpy wg0; wgpy help lists the commands\n"
+
+
 @pytest.mark.parametrize(
     "line",
     ["up", "up --nonsense wg0", "down a b", "demo --seconds 0", "demo --seconds -1"]

@@ -1,6 +1,7 @@
 """The demo shows what it promises and leaves nothing behind, also when it is ended early."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ def test_the_demo_measures_both_ways_and_cleans_up(lab: Lab):
     assert demo.wait(30) == 0, demo.log()
     log = demo.log()
     assert log.count("5 of 5 back") == 4
+    assert max(float(found) for found in re.findall(r"first ([\d.]+) ms", log)) < 3000
     assert log.count("Mbit/s") == 2
     assert log.count("handshake") == 2
     assert list(left_by(demo.pid)) == []

@@ -794,7 +794,7 @@ def test_show_tells_of_a_crash_and_of_what_is_down(quick: Quick):
     assert quick.wgpy("show", quick.name).stdout.startswith(f"interface: {quick.name} (down)\n")
     kill_all(quick)
     line = (
-        f"wgpy: {quick.name}: its process is gone; wgpy up {quick.name} starts it again, "
+        f"wgpy: {quick.name}: its process is gone; wgpy up {quick.path} starts it again, "
         f"wgpy down {quick.name} undoes what it left\n"
     )
     named = quick.wgpy("show", quick.name, check=False)
