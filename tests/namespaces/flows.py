@@ -26,6 +26,27 @@ class Came(NamedTuple):
     slowest: float
 
 
+class Sockets(NamedTuple):
+    """What the kernel holds in the UDP sockets of a namespace, and what it threw away."""
+
+    sending: int
+    receiving: int
+    dropped: int
+
+
+def sockets(node: Node) -> Sockets:
+    """Return the sums over the UDP sockets of the node's namespace outside."""
+    totals = [0, 0, 0]
+    for table in ("udp", "udp6"):
+        text = Path(f"/proc/{node.child.pid}/net/{table}").read_text()
+        for line in text.splitlines()[1:]:
+            fields = line.split()
+            sending, receiving = (int(word, 16) for word in fields[4].split(":"))
+            for place, number in enumerate((sending, receiving, int(fields[-1]))):
+                totals[place] += number
+    return Sockets(*totals)
+
+
 class Flow:
     """`rate` datagrams a second from `one` to `two`, `batch` in one send, until `end`."""
 

@@ -217,7 +217,7 @@ def test_a_flood_leaves_the_tunnel_alone(scene, kind):
     )
     heard = {int(number) for number in re.findall(r"icmp_seq=(\d+)", pings.log())}
     assert set(range(1, count + 1)) <= heard, "no ping is lost"
-    assert float(rtt[2]) < 20 and float(rtt[3]) < 300, "round trips stay short"
+    assert float(rtt[2]) < 100 and float(rtt[3]) < 1000, "round trips stay short"
     assert stream.lost_percent <= 20
     assert growth <= MAX_GROWTH_KB
     assert drops.keys() >= REASONS[kind]
@@ -229,7 +229,7 @@ def test_a_flood_leaves_the_tunnel_alone(scene, kind):
         "or an answer, and a small one"
     )
     assert min(INITIATION_SIZE, RESPONSE_SIZE) > COOKIE_REPLY_SIZE
-    assert_normal_within(scene, 2)
+    assert_normal_within(scene, 5)
 
 
 def assert_normal_within(scene: Scene, seconds: float) -> None:
@@ -249,13 +249,13 @@ def assert_normal_within(scene: Scene, seconds: float) -> None:
 
 def test_a_newcomer_gets_in_by_cookie_during_a_flood(scene):
     lab = scene.lab
-    flooder = scene.flood("valid_mac1", RATES["valid_mac1"], 8)
+    flooder = scene.flood("valid_mac1", RATES["valid_mac1"], 30)
     flooder.wait_log("begins")
-    wait_until(lambda: scene.told()["loads"][-1:] == [True], 3, "under load")
+    wait_until(lambda: scene.told()["loads"][-1:] == [True], 6, "under load")
     to_node = f"{scene.public},10.0.0.1,192.0.2.1:{PORT}"
     began = clock.now()
     scene.start(scene.newcomer, scene.new_private, NEW_PORT, "10.0.0.4", to_node)
-    lab.wait_ping(scene.newcomer, "10.0.0.1", 7)
+    lab.wait_ping(scene.newcomer, "10.0.0.1", 20)
     print(f"in after {clock.now() - began:.1f} s, cookies {scene.answers(scene.newcomer)}")
     assert flooder.alive, "it got in while the flood went on"
     assert scene.answers(scene.newcomer)[0] >= 1, "it was asked for its address"

@@ -1,13 +1,10 @@
 """Nodes kept as busy as they can be: memory, counters, and queues behind a slow link."""
 
-from pathlib import Path
-from typing import NamedTuple
-
 import pytest
 
 from tests import offloads
 from tests.lab import Lab, wait_until
-from tests.namespaces.flows import Flow
+from tests.namespaces.flows import Flow, sockets
 from tests.namespaces.nodes import (
     MARKS,
     TWO_V4,
@@ -36,27 +33,6 @@ KEEPALIVES = 64
 def memory(node: Node) -> int:
     """Return the resident memory of a node in KB."""
     return int(status(node.child.pid, "VmRSS").split()[0])
-
-
-class Sockets(NamedTuple):
-    """What the kernel holds in the UDP sockets of a namespace, and what it threw away."""
-
-    sending: int
-    receiving: int
-    dropped: int
-
-
-def sockets(node: Node) -> Sockets:
-    """Return the sums over the UDP sockets of the node's namespace outside."""
-    totals = [0, 0, 0]
-    for table in ("udp", "udp6"):
-        text = Path(f"/proc/{node.child.pid}/net/{table}").read_text()
-        for line in text.splitlines()[1:]:
-            fields = line.split()
-            sending, receiving = (int(word, 16) for word in fields[4].split(":"))
-            for place, number in enumerate((sending, receiving, int(fields[-1]))):
-                totals[place] += number
-    return Sockets(*totals)
 
 
 def settled(one: Node, two: Node) -> None:
@@ -176,8 +152,9 @@ def test_numbered_datagrams_are_counted_to_the_byte(lab, batch, off):
 
 # Bytes a second.
 LINK = 40_000_000 // 8
-# Seconds that a busy machine may add on the way.
-LATE = 0.1
+# Seconds that a busy machine may add on the way. With all that was sent in a queue, or in that
+# of the host (10,000 datagrams), the slowest would be two seconds late and more.
+LATE = 1.0
 
 
 def slowed(lab: Lab, node: Node) -> None:
@@ -201,7 +178,7 @@ def test_a_socket_that_does_not_drain_costs_neither_memory_nor_time_in_the_node(
     lab.iperf(one.ns, two.ns, TWO_V4, 2, udp="200M")
     slowed(lab, one)
     before, began = memory(one), clock.now()
-    flow = Flow(one, two, 25_000, batch, size)
+    flow = Flow(one, two, 15_000, batch, size)
     curve: list[int] = []
     fullest = 0
 

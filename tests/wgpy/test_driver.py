@@ -207,10 +207,15 @@ def test_an_alarm_is_not_set_anew_for_a_later_deadline():
     engine = Engine()
     engine.deadline = Deadline(clock.now() + 0.05, "soon")
     first = engine.deadline.at
+    steps: list[float] = []
 
     async def program() -> None:
         udp, tun = Port(), Port()
-        driver = Driver(engine, udp, tun, clock.now, lambda: None, lambda: None)  # type: ignore[arg-type]
+        driver = Driver(
+            *(engine, udp, tun, clock.now),  # type: ignore[arg-type]
+            lambda: steps.append(clock.now()),
+            lambda: None,
+        )
         driver.start()
         engine.deadline = Deadline(first + 0.05, "later")
         driver.settle()
@@ -221,6 +226,8 @@ def test_an_alarm_is_not_set_anew_for_a_later_deadline():
 
     asyncio.run(program())
     assert engine.rang[0] >= first + 0.05, "the early ring was none of the engine's business"
+    before = [at for at in steps if at < engine.rang[0]]
+    assert len(before) == 3, "the start, the later deadline, the early ring"
 
 
 class Reading(Port):

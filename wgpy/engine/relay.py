@@ -27,8 +27,9 @@ from wgpy.model import Buffer, InterfaceAddress, Opened, Prefix, Relayed
 from wgpy.wire import hop, icmp, ip, messages
 
 _MAX_LENGTH_WITH_BROADCAST = 30
-# Every IPv4 link can carry so much (RFC 791): a smaller MTU is one that nobody means.
-_LEAST_MTU = 68
+# By address size: what every link can carry, by fragments of its own if need be (RFC 791; RFC
+# 8200, 5). Nobody heeds an ICMP error that says less of IPv6; less of IPv4 is one nobody means.
+_LEAST_MTU = {4: 68, 16: 1280}
 
 
 @dataclass(slots=True)
@@ -98,7 +99,7 @@ class Relay:
             if peer is None:
                 rest.append(packet)
                 continue
-            mtu = self._route_mtus.lookup(destination, self._common.mtu)
+            mtu = self._mtu(destination)
             if not self._passes(packet, destination, sender, peer, now):
                 continue
             pieces = self._pieces(packet, sender, mtu, now)
@@ -129,7 +130,7 @@ class Relay:
             return False
         source, size = ip.source_and_size_untrusted(head)
         destination = ip.destination_untrusted(head)
-        mtu = self._route_mtus.lookup(destination, self._common.mtu)
+        mtu = self._mtu(destination)
         if (
             self._roster.routes.lookup(source) is not sender
             or not self._may_come_from(source)
@@ -190,11 +191,16 @@ class Relay:
         if not mtu or len(packet) <= mtu:
             return (hop.take_hop(packet),)
         if hop.may_fragment(packet):
-            return [*hop.fragments(hop.take_hop(packet), max(mtu, _LEAST_MTU))]
+            return [*hop.fragments(hop.take_hop(packet), mtu)]
         self._drop(Drop.TOO_BIG)
         if self._may_answer(hop.source(packet), now):
             self._answer(icmp.too_big(packet, mtu, self._speaker(packet)), sender, now)
         return ()
+
+    def _mtu(self, destination: bytes) -> int:
+        """Return the MTU of the way to a packed address, 0 if it is unknown."""
+        mtu = self._route_mtus.lookup(destination, self._common.mtu)
+        return mtu and max(mtu, _LEAST_MTU[len(destination)])
 
     def _may_answer(self, source: bytes, now: float) -> bool:
         return self._icmp_limit.allow(source, now)

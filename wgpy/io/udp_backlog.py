@@ -55,6 +55,12 @@ class Backlog(Generic[P]):
         """Forget the oldest."""
         self._waiting.popleft()
 
+    def divide(self) -> None:
+        """Make the oldest, a burst, so many sends of a datagram each, in its place."""
+        payload, size, path, since = self._waiting.popleft()
+        pieces = [payload[at : at + size] for at in range(0, len(payload), size)]
+        self._waiting.extendleft(Waiting(piece, 0, path, since) for piece in pieces[::-1])
+
     def clear(self) -> None:
         """Drop everything."""
         while self._waiting:

@@ -242,6 +242,10 @@ class UdpLinux:
             except BlockingIOError:
                 return
             except OSError as error:
+                if size and error.errno in _SEGMENT_ERRORS:
+                    self.counters.segment_refusals += 1
+                    half.backlog.divide()  # what waits behind it stays there
+                    continue
                 half.backlog.sent()
                 self._recover(path, ([payload], size), error)
             else:

@@ -12,15 +12,19 @@ from struct import Struct
 from typing import Final
 
 from wgpy.model import Buffer
-from wgpy.wire.ip import V4_HEADER_SIZE, checksum, version
+from wgpy.wire.ip import (
+    V4_CHECKSUM_AT,
+    V4_HEADER_SIZE,
+    V4_HOPS_AT,
+    V4_LENGTH_AT,
+    V6_HOPS_AT,
+    checksum,
+    version,
+)
 
 _WORD: Final = Struct(">H")
 _WORD_MAX: Final = 0xFFFF
-_V4_LENGTH_AT: Final = 2
 _V4_FRAGMENT_AT: Final = 6
-_V4_HOPS_AT: Final = 8
-_V4_CHECKSUM_AT: Final = 10
-_V6_HOPS_AT: Final = 7
 _V4_SOURCE: Final = slice(12, 16)
 _V6_SOURCE: Final = slice(8, 24)
 _DONT_FRAGMENT: Final = 0x40
@@ -67,20 +71,20 @@ def is_sound(packet: Buffer) -> bool:
 
 def hops_left(packet: Buffer) -> int:
     """Return the hop limit of a packet that has a whole header."""
-    return packet[_V4_HOPS_AT if version(packet) == 4 else _V6_HOPS_AT]
+    return packet[V4_HOPS_AT if version(packet) == 4 else V6_HOPS_AT]
 
 
 def take_hop(packet: Buffer) -> bytearray:
     """Return the packet with its hop limit, 1 or more, lower by one."""
     changed = bytearray(packet)
     if version(packet) == 4:
-        changed[_V4_HOPS_AT] -= 1
+        changed[V4_HOPS_AT] -= 1
         # RFC 1624, equation 3, for a word that is lower by 0x0100: HC' = HC + 0x0100.
-        (total,) = _WORD.unpack_from(changed, _V4_CHECKSUM_AT)
+        (total,) = _WORD.unpack_from(changed, V4_CHECKSUM_AT)
         total += _ONE_HOP
-        _WORD.pack_into(changed, _V4_CHECKSUM_AT, (total + (total >= _WORD_MAX)) & _WORD_MAX)
+        _WORD.pack_into(changed, V4_CHECKSUM_AT, (total + (total >= _WORD_MAX)) & _WORD_MAX)
     else:
-        changed[_V6_HOPS_AT] -= 1
+        changed[V6_HOPS_AT] -= 1
     return changed
 
 
@@ -109,10 +113,10 @@ def fragments(packet: Buffer, mtu: int) -> Iterator[bytes]:
 def _fragment(header: bytes, payload: Buffer, flags: int) -> bytes:
     changed = bytearray(header)
     changed[0] = 4 << 4 | len(header) // 4
-    _WORD.pack_into(changed, _V4_LENGTH_AT, len(header) + len(payload))
+    _WORD.pack_into(changed, V4_LENGTH_AT, len(header) + len(payload))
     _WORD.pack_into(changed, _V4_FRAGMENT_AT, flags)
-    _WORD.pack_into(changed, _V4_CHECKSUM_AT, 0)
-    _WORD.pack_into(changed, _V4_CHECKSUM_AT, checksum(changed))
+    _WORD.pack_into(changed, V4_CHECKSUM_AT, 0)
+    _WORD.pack_into(changed, V4_CHECKSUM_AT, checksum(changed))
     return bytes(changed) + bytes(payload)
 
 

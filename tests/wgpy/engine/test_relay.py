@@ -562,6 +562,18 @@ def test_an_mtu_that_nobody_means_makes_no_flood_of_fragments():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_ipv6_of_1280_bytes_passes_whatever_the_mtu_and_larger_is_told_of_1280(kind):
+    """No host sends less: to be told of 1,000 bytes would be a black hole."""
+    three = Three(kind).connect()
+    three.gate.set_mtu(1000)
+    three.send("alice", *[between(A6, B6, size=1280)] * 6)
+    assert [len(each) for each in three.take("bob")] == [1280] * 6
+    three.send("alice", *[between(A6, B6, size=1281)] * 6)
+    assert three.take("bob") == []
+    assert icmp_of(three.take("alice")[0])[1:4] == (2, 0, 1280)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_route_with_an_mtu_of_its_own_counts(kind):
     three = Three(kind).connect()
     three.gate.set_route_mtus([(Prefix(B4, 32), 1000)])
