@@ -269,10 +269,11 @@ class UdpLinux:
         limit = V6_MAX if path.half.v6 else V4_MAX
         if len(payload) <= min(limit, size * SEGMENTS_MAX):
             return [([payload], size)]
-        step = size * min(SEGMENTS_MAX, limit // size)
+        # At least one: a datagram that is too large for any send is the kernel's to refuse.
+        step = size * min(SEGMENTS_MAX, max(limit // size, 1))
         view = memoryview(payload)
-        starts = range(0, len(view), step)
-        return [([view[at : at + step]], size if len(view) - at > size else 0) for at in starts]
+        pieces = [view[at : at + step] for at in range(0, len(view), step)]
+        return [([piece], size if len(piece) > size else 0) for piece in pieces]
 
     # hot path: bench/ports
     def _ship(self, path: _Path, shipment: _Shipment) -> _Path:

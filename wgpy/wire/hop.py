@@ -89,14 +89,23 @@ def take_hop(packet: Buffer) -> bytearray:
 
 
 def may_fragment(packet: Buffer) -> bool:
-    """Tell whether a router may make fragments of a packet."""
-    return version(packet) == 4 and not packet[_V4_FRAGMENT_AT] & _DONT_FRAGMENT
+    """Tell whether a router may make fragments of a packet that has a sound header.
+
+    Not of a fragment that ends beyond the largest packet there is: the offsets of its pieces
+    would begin again at 0.
+    """
+    if version(packet) != 4 or packet[_V4_FRAGMENT_AT] & _DONT_FRAGMENT:
+        return False
+    offset = int.from_bytes(packet[_V4_FRAGMENT_AT : _V4_FRAGMENT_AT + 2]) & _OFFSET
+    payload_size = len(packet) - (packet[0] & 15) * 4
+    return offset * _OFFSET_UNIT + payload_size <= _WORD_MAX
 
 
 def fragments(packet: Buffer, mtu: int) -> Iterator[bytes]:
-    """Yield the pieces of a sound IPv4 packet, of at most `mtu` >= 68 bytes (RFC 791, 3.2).
+    """Yield the pieces of a packet that `may_fragment` allows (RFC 791, 3.2).
 
-    Of the options the pieces but the first have those that say that they are to be copied.
+    Each has at most `mtu` bytes, which is 68 or more. Of the options the pieces but the
+    first have those that say that they are to be copied.
     """
     size = (packet[0] & 15) * 4
     header, payload = bytes(packet[:size]), memoryview(packet)[size:]
@@ -107,7 +116,7 @@ def fragments(packet: Buffer, mtu: int) -> Iterator[bytes]:
             header = header[:V4_HEADER_SIZE] + _copied(header[V4_HEADER_SIZE:])
         more = flags & _MORE if at + room >= len(payload) else _MORE
         offset = (flags & _OFFSET) + at // _OFFSET_UNIT
-        yield _fragment(header, payload[at : at + room], more | offset & _OFFSET)
+        yield _fragment(header, payload[at : at + room], more | offset)
 
 
 def _fragment(header: bytes, payload: Buffer, flags: int) -> bytes:

@@ -324,6 +324,20 @@ def test_a_datagram_above_the_largest_is_counted_and_its_neighbours_pass(a, b):
     assert a.counters.too_big == 1
 
 
+@pytest.mark.parametrize("address", LOOPBACK)
+@pytest.mark.parametrize("size", [65493, 65494, 65507, 65508, 65567])
+def test_bursts_of_datagrams_that_fill_a_send_alone_cost_their_neighbours_nothing(
+    a, b, address, size
+):
+    to = Endpoint(address, b.port)
+    a.send([Burst(b"1", 1, to), Burst(bytes(2 * size + 3), size, to), Burst(b"2", 1, to)])
+    largest = 65507 if address == V4 else 65527
+    whole = [size, size] if size <= largest else []
+    assert [len(g.payload) for g in arrivals(b, 3 + len(whole))] == [1, *whole, 3, 1]
+    assert a.counters.too_big == 2 - len(whole)
+    assert a.counters.segment_refusals == 0
+
+
 def test_a_closed_port_at_the_other_end_is_no_error(a, b):
     gone = UdpLinux()
     nobody = gone.bind(0)

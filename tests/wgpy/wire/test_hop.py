@@ -76,6 +76,18 @@ def test_ipv6_has_no_checksum_and_no_fragments_on_the_way():
     assert not hop.may_fragment(ip4(17, b"", fragment=0x4000))
 
 
+@pytest.mark.parametrize(
+    ("offset", "size", "allowed"),
+    [(8191, 7, True), (8191, 8, False), (8000, 1535, True), (8000, 1536, False)],
+)
+def test_what_ends_beyond_the_largest_packet_is_not_cut_any_further(offset, size, allowed):
+    packet = ip4(17, bytes(size), fragment=0x2000 | offset)
+    assert hop.may_fragment(packet) is allowed
+    if allowed:
+        pieces = [int.from_bytes(piece[6:8]) & 0x1FFF for piece in hop.fragments(packet, 68)]
+        assert pieces[0] == offset and pieces == sorted(pieces)
+
+
 def joined(pieces: list[bytes]) -> tuple[bytes, int]:
     """Return the payload of fragments, and the flags and offset after the last."""
     payload = b""
