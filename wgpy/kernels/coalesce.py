@@ -8,10 +8,17 @@ host trusts the checksums of a super packet, a packet whose own does not verify 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from wgpy.kernels import flow
 from wgpy.kernels.flow import PACKET_MAX, SEQUENCES, Packet
 from wgpy.model import Buffer, TunBurst
+
+# How many unfinished super packets of a stream a segment is compared with, the latest first: a
+# stream that is nothing but gaps would cost the square of its length.
+LOOKED_AT: Final = 8
+# Payloads of a super packet: a write takes 1024 buffers (IOV_MAX), two of which are headers.
+_PAYLOADS_MAX: Final = 1022
 
 
 @dataclass(slots=True)
@@ -81,12 +88,12 @@ def _addresses(raw: Buffer) -> bytes:
 
 
 def _join_stream(items: list[_Item], packet: Packet) -> bool:
-    """Join a segment to one of the items of its stream, the latest first, if it fits any.
+    """Join a segment to one of the latest items of its stream, if it fits any.
 
     A broken item is taken off the list. A broken packet joins nothing; whatever would follow it
     does not verify with it, so it may well be an item.
     """
-    for at in range(len(items) - 1, -1, -1):
+    for at in range(len(items) - 1, max(len(items) - LOOKED_AT, 0) - 1, -1):
         item = items[at]
         append = _is_appendable(item, packet)
         if not append and not _is_prependable(item, packet):
@@ -123,6 +130,7 @@ def _is_prependable(item: _Item, packet: Packet) -> bool:
         and not packet.psh
         and (size == item.gso_size or (size > item.gso_size and len(item.payloads) == 1))
         and len(packet.raw) + item.size <= PACKET_MAX
+        and len(item.payloads) < _PAYLOADS_MAX
     )
 
 
@@ -132,6 +140,7 @@ def _has_room(item: _Item, packet: Packet) -> bool:
         item.size % item.gso_size == 0
         and packet.payload_size <= item.gso_size
         and len(packet.raw) + item.size <= PACKET_MAX
+        and len(item.payloads) < _PAYLOADS_MAX
     )
 
 

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ from tests.wgpy.kernels.packets import (
     udp,
     whole,
 )
-from wgpy.kernels.coalesce import coalesce
+from wgpy.kernels.coalesce import LOOKED_AT, coalesce
 from wgpy.kernels.segment import complete_checksum
 from wgpy.model import TunBurst
 
@@ -183,6 +185,28 @@ def test_a_larger_segment_goes_before_a_single_one_only():
 def test_a_larger_segment_before_a_single_one_gives_the_segment_size():
     (burst,) = coalesce([tcp(4, H, 101), tcp(4, bytes(150), 2**32 - 49)], udp=True)
     assert [len(part.payload) for part in taken_apart([burst])] == [150, 100]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_super_packet_has_no_more_pieces_than_one_write_takes(step):
+    stream = [tcp(4, b"x", seq=number) for number in range(1, 2501)][::step]
+    bursts = coalesce(stream, udp=True)
+    pieces = [len(burst.packet) for burst in bursts if isinstance(burst.packet, list)]
+    assert len(pieces) == 3 and max(pieces) < os.sysconf("SC_IOV_MAX")
+    assert len(taken_apart(bursts)) == len(stream)
+
+
+def test_datagrams_of_a_super_packet_are_as_few():
+    bursts = coalesce([udp(4, b"x")] * 1500, udp=True)
+    assert len(bursts) == 2
+    assert all(len(burst.packet) < os.sysconf("SC_IOV_MAX") for burst in bursts)
+
+
+@pytest.mark.parametrize(("apart", "merged"), [(LOOKED_AT - 1, True), (LOOKED_AT, False)])
+def test_only_the_latest_of_a_stream_are_looked_at(apart, merged):
+    gaps = [tcp(4, b"x", seq=1000 * number) for number in range(2, apart + 2)]
+    stream = [tcp(4, b"x", seq=1), *gaps, tcp(4, b"x", seq=2)]
+    assert len(coalesce(stream, udp=True)) == len(stream) - merged
 
 
 @pytest.mark.parametrize("v", [4, 6])
