@@ -173,12 +173,12 @@ class Relay:
             self._drop(Drop.BAD_INNER)
         elif hop.hops_left(packet) <= 1:
             self._drop(Drop.HOP_LIMIT)
-            if self._may_answer(source, now):
+            if self._may_answer(sender, now):
                 self._answer(icmp.time_exceeded(packet, self._speaker(packet)), sender, now)
         elif peer.path.endpoint is None:
             who = peer.public_key
             self._common.out.reject(Drop.NO_ENDPOINT, now, None, who, destination)
-            if self._may_answer(source, now):
+            if self._may_answer(sender, now):
                 self._answer(icmp.unreachable(packet, self._speaker(packet)), sender, now)
         elif destination == peer.path.endpoint.host and is_loop(packet, peer):
             self._drop(Drop.LOOPED)
@@ -193,7 +193,7 @@ class Relay:
         if hop.may_fragment(packet):
             return [*hop.fragments(hop.take_hop(packet), mtu)]
         self._drop(Drop.TOO_BIG)
-        if self._may_answer(hop.source(packet), now):
+        if self._may_answer(sender, now):
             self._answer(icmp.too_big(packet, mtu, self._speaker(packet)), sender, now)
         return ()
 
@@ -202,8 +202,9 @@ class Relay:
         mtu = self._route_mtus.lookup(destination, self._common.mtu)
         return mtu and max(mtu, _LEAST_MTU[len(destination)])
 
-    def _may_answer(self, source: bytes, now: float) -> bool:
-        return self._icmp_limit.allow(source, now)
+    def _may_answer(self, sender: Peer, now: float) -> bool:
+        # Not by source: a peer may have any number of them, and would use up what others need.
+        return self._icmp_limit.allow(sender.public_key, now)
 
     def _speaker(self, packet: Buffer) -> bytes | None:
         return self._speakers.get(4 if ip.version(packet) == 4 else 16)

@@ -461,6 +461,18 @@ def test_a_burst_without_hops_left_is_answered_within_the_rate(kind):
     assert 5 <= len(three.take("alice")) <= 20
 
 
+def test_who_has_many_addresses_gets_no_more_answers_and_takes_none_from_others():
+    three = Three().connect()
+    many = [packed(f"100.0.0.{number}") for number in range(40)]
+    three.gate.configure(
+        DeviceChange(peers=(peer("alice", [Prefix(packed("100.0.0.0"), 8)]),)), three.now
+    )
+    three.send("alice", *[between(source, B4, hops=1) for source in many])
+    assert len(three.take("alice")) == 5
+    three.send("bob", between(B4, A4, hops=1))
+    assert len(three.take("bob")) == 1
+
+
 def test_an_error_is_not_answered():
     three = Three().connect()
     three.send("alice", between(A4, B4, hops=1))
