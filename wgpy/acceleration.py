@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 # What WGPY_OFF may name, separated by commas; `all` is everything.
 SWITCHES: Final = ("tun", "uso", "gso", "gro", "jit")
 
-# Seconds from the interface's going up: the port is bound, and a first handshake is over.
-DELAY: Final = 0.1
+# Seconds from the start, which whoever configures a node needs first; and from the interface's
+# going up: the port is bound, and a first handshake is over.
+DELAY: Final = 0.5
+UP_DELAY: Final = 0.1
 
 
 def switched_off(environ: Mapping[str, str]) -> frozenset[str]:
@@ -57,13 +59,17 @@ class Acceleration:
         self._note = note
         self._offloads = NO_OFFLOADS
         self._begin: asyncio.Handle | None = None
+        self._begun = False
         self._wanted = True
         self._compiling: Compiling | None = None
 
-    def start(self) -> None:
-        """Begin in a moment, unless that was said before; returns at once."""
-        if self._begin is None:
-            self._begin = asyncio.get_running_loop().call_later(DELAY, self._load)
+    def start(self, *, up: bool) -> None:
+        """Begin in a moment, unless it has begun; soon after the interface went up."""
+        if not self._begun:
+            if self._begin is not None:
+                self._begin.cancel()
+            delay = UP_DELAY if up else DELAY
+            self._begin = asyncio.get_running_loop().call_later(delay, self._load)
 
     def close(self) -> None:
         """Stop what is under way."""
@@ -77,6 +83,7 @@ class Acceleration:
 
     def _load(self) -> None:
         # numpy takes a tenth of a second to load; packets do not wait for it.
+        self._begun = True
         loop = asyncio.get_running_loop()
         Thread(target=self._import, args=(loop,), daemon=True).start()
 

@@ -77,6 +77,7 @@ class Serving:
     def start(self) -> None:
         """Begin to serve; returns at once."""
         self._driver.start()
+        self._acceleration.start(up=False)
         asyncio.get_running_loop().add_reader(self._watch.fileno(), self._link_changed)
         self._link_changed()
 
@@ -195,7 +196,7 @@ class Serving:
         self.up = up
         if up:
             self._open()
-            self._acceleration.start()
+            self._acceleration.start(up=True)
         else:
             if self._rebinding is not None:
                 self._rebinding.cancel()
