@@ -101,7 +101,7 @@ def test_a_tunnel_goes_through_a_tunnel(lab):
     assert left.ping("192.168.242.2", size=1312) == 1
     assert lab.iperf(one.ns, two.ns, "192.168.242.2", 1).bits_per_second > 1e6
     assert lab.iperf(two.ns, one.ns, "fd42::1", 1).bits_per_second > 1e6
-    # What the inner one has sent may be lost before the outer one gets it; what came, came by it.
+    # What the inner one sent may be lost before the outer one gets it; what came, came by it.
     assert one.transfer(two)[1] > right.transfer(left)[0]
 
 
