@@ -131,7 +131,6 @@ def test_a_node_that_cannot_be_is_refused_before_it_starts(words, says):
         ANY.DeviceChange(peers=[ANY.PeerChange(KEY, allowed_ips=AllowedIPChange(TEN))]),
         ANY.DeviceChange(peers=[ANY.PeerChange(KEY, allowed_ips=[AllowedIPChange(ANY)])]),
     ],
-    ids=repr,
 )
 def test_nothing_of_a_wrong_type_gets_into_a_change(change):
     with pytest.raises(wgpy.ConfigError):
