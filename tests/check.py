@@ -23,7 +23,7 @@ from wgpy.io import clock
 FAST = "not (slow or root or interop or long)"
 REST = "slow or root or interop"
 GATE = 95.0
-GATED = ("wgpy/engine/", "wgpy/wire/")
+GATED = ("wgpy/engine/", "wgpy/wire/", "netmgr/engine/", "netmgr/wire/")
 PYTHON = (sys.executable, "-m")
 OPTIONS = ("--fast", "--long", "--matrix")
 NAMESPACES = "tests/namespaces"

@@ -15,7 +15,9 @@ from tests.cache import cache
 from tests.lab import Lab, sweep
 
 HERE = Path(__file__).parent
-PURE = (HERE / "wgpy" / "engine", HERE / "wgpy" / "wire")
+PURE = tuple(
+    HERE / package / layer for package in ("wgpy", "netmgr") for layer in ("engine", "wire")
+)
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 set_hypothesis_home_dir(cache() / "hypothesis")

@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted(path for path in (ROOT / "wgpy").rglob("*.py") if path.name != "__init__.py")
+MODULES = sorted(
+    path
+    for package in ("wgpy", "netmgr")
+    for path in (ROOT / package).rglob("*.py")
+    if path.name != "__init__.py"
+)
 RULED = [module for module in MODULES if module.parent.name in ("engine", "wire")]
 
 # Modules of engine/ and wire/ without a test module of their own. It only ever shrinks.

@@ -1,0 +1,1 @@
+"""The rules: no clock, entropy, socket, file, thread or log."""

@@ -1,0 +1,1 @@
+"""The world: disk, names, the local network, the host, the local API."""

@@ -1,0 +1,174 @@
+"""The nouns of the mesh: plain values shared by every layer.
+
+Instants are seconds on the clock of `now`, or names in `_at`; addresses are packed (4 or 16
+bytes); sizes are bytes.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, NamedTuple
+
+from wgpy.model import Endpoint, Prefix, Secret
+
+ID_SIZE: Final = 32
+SHORT_ID_SIZE: Final = 8
+# The ancestor's: the last octet of the own address is added.
+FIRST_WIREGUARD_PORT: Final = 50000
+FIRST_ADMIN_PORT: Final = 50500
+
+
+# --- files and options ---
+
+
+class HostPort(NamedTuple):
+    """Where a node is to be found: a name or address in digits, and a UDP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class StaticPeer:
+    """An entry of `peers:` in network.yaml.
+
+    `address` is its overlay address; None for one of `--peer`, which is known by its place
+    alone. `identity` is the 32-byte Ed25519 key of `id:`, if the file pins it.
+    """
+
+    place: HostPort
+    admin_port: int | None = None
+    address: bytes | None = None
+    identity: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFile:
+    """What network.yaml says: the same on every node. `subnet` is IPv4."""
+
+    shared_key: Secret
+    subnet: Prefix
+    peers: tuple[StaticPeer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One node, complete: files, environment and command line put together.
+
+    `listen_port` and `admin_port` are UDP ports; the latter is None where one port serves for
+    both. `routes` are prefixes behind this node, `exit_node` the offer of the default route;
+    `via` maps a prefix (0.0.0.0/0 for the default) to the name of the node it shall go
+    through. `seeds` are all static peers but oneself.
+    """
+
+    network: NetworkFile
+    name: str
+    address: bytes
+    interface: str
+    listen_port: int
+    admin_port: int | None = None
+    existing: bool = False
+    metered: bool = False
+    hopping: bool = False
+    mtu: int | None = None
+    routes: tuple[Prefix, ...] = ()
+    exit_node: bool = False
+    via: tuple[tuple[Prefix, str], ...] = ()
+    seeds: tuple[StaticPeer, ...] = ()
+    state: str | None = None
+    verbosity: int = 0
+    log_file: bool = False
+    log_json: bool = False
+
+
+# --- what a node is told about ---
+
+
+class Kind(Enum):
+    """How an address of a node became known."""
+
+    STATIC = 0
+    LOCAL = 1
+    OBSERVED = 2
+    CACHED = 3
+
+
+class Candidate(NamedTuple):
+    """A place where a node may be reached."""
+
+    endpoint: Endpoint
+    kind: Kind
+
+
+# --- snapshot: what people and programs are shown; JSON in these words ---
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """One other node as it is seen from here; `path` is direct, lan, relayed or none.
+
+    `via` are the names of relays on the way. `trust` is file, met or heard. Times are seconds,
+    `rtt` is None if never measured; `loss` is a share.
+    """
+
+    name: str
+    address: str
+    address6: str
+    fingerprint: str
+    reachable: bool
+    path: str
+    via: tuple[str, ...]
+    endpoint: str
+    rtt: float | None
+    loss: float
+    rx_bytes: int
+    tx_bytes: int
+    last_handshake: float
+    trust: str
+    routes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """Where packets for a destination go; `kind` is node, subnet or exit; `cost` is 0.1 ms."""
+
+    destination: str
+    to: str
+    path: tuple[str, ...]
+    cost: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictView:
+    """A claim that was refused: by whom, of what, and why; `count` times."""
+
+    fingerprint: str
+    name: str
+    address: str
+    why: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a person may ask a running node; `uptime` in seconds."""
+
+    name: str
+    address: str
+    address6: str
+    fingerprint: str
+    public_key: str
+    subnet: str
+    interface: str
+    listen_port: int
+    uptime: float
+    data_path: str = ""
+    seeds: tuple[str, ...] = ()
+    peers: tuple[PeerView, ...] = ()
+    routes: tuple[RouteView, ...] = ()
+    conflicts: tuple[ConflictView, ...] = ()
+    drops: tuple[tuple[str, int], ...] = field(default=())
+    digest: str = ""

@@ -1,0 +1,1 @@
+"""The bytes: messages, signed objects, files and the local API; no state."""
