@@ -1,0 +1,368 @@
+"""The objects that a node holds: which to keep, which to pass on, when two nodes differ.
+
+An object is new if its seq is higher than that of the one held with equal identity, kind and
+part. What is new and verifies is kept and passed on to every neighbour but its sender. Sums of
+marks (exclusive or) over 64 buckets of identities tell two nodes where they differ, whatever
+got lost on the way. A mark covers the whole object, so that two of equal seq count as
+different; of these the one that is smaller as bytes is kept everywhere.
+
+Freshness is by seq alone; ages are by the own clock, from when an object was new here. What
+grows by the will of others has a bound: identities that nobody here vouches for, new ones from
+each neighbour, objects of each identity and the bytes of all, and how often one changes.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from netmgr.engine.holding import Held, Holding, Standing, Value, read_untrusted, spend
+from netmgr.engine.signing import short_id
+from netmgr.errors import Reason, Rejected
+from netmgr.wire import objects
+from netmgr.wire.objects import Accept, Edge, Offer, Record, Signed
+
+BUCKETS: Final = 64
+BLOBS_PER_CALL: Final = 256
+MIN_STRANGERS: Final = 4096
+STRANGERS_PER_KEPT: Final = 4
+# New identities from one neighbour: seconds each takes, and how many at once.
+NEWCOMER_INTERVAL: Final = 3.0
+NEWCOMER_BURST: Final = 4096
+# Bytes of objects for each identity that there may be, all together.
+BYTES_PER_IDENTITY: Final = 4096
+UNREACHABLE_AFTER: Final = 3600.0
+FORGOTTEN_AFTER: Final = 7 * 86400.0
+MAX_GONE: Final = 4096
+
+Verify = Callable[[bytes, bytes, bytes], None]
+
+
+class OwnEcho(NamedTuple):
+    """An object of this node that is ahead of what this node knows to have said.
+
+    A backup was restored, or there are two with this identity. To be heard the node signs
+    that kind again at `seq + 1`.
+    """
+
+    kind: int
+    seq: int
+
+
+class Version(NamedTuple):
+    """Three counters; each goes up when what is read of that kind changes."""
+
+    records: int = 0
+    links: int = 0
+    routes: int = 0
+
+
+class Expired(NamedTuple):
+    """Identities that are from now on held for their addresses only, and those let go."""
+
+    unreachable: tuple[bytes, ...]
+    dropped: tuple[bytes, ...]
+
+
+class Sums:
+    """The sums of marks, one a bucket, and the bytes of all that was added.
+
+    `cursor` is how far the objects have been told to those who differ.
+    """
+
+    __slots__ = ("cursor", "size", "sums")
+
+    def __init__(self) -> None:
+        self.cursor = 0
+        self.sums = [0] * BUCKETS
+        self.size = 0
+
+    def change(self, short: bytes, new: Iterable[Held], old: Iterable[Held]) -> None:
+        """Add objects of an identity, and take others away."""
+        bucket = bucket_of(short)
+        for held in new:
+            self.sums[bucket] ^= held.mark
+            self.size += len(held.blob)
+        for held in old:
+            self.sums[bucket] ^= held.mark
+            self.size -= len(held.blob)
+
+
+def bucket_of(short: bytes) -> int:
+    """Return the bucket of an identity, by its short id, which is a hash."""
+    return short[0] % BUCKETS
+
+
+class Objects:
+    """All objects of a network that one node holds.
+
+    `verify` takes identity, message and signature, and raises Rejected.
+    """
+
+    def __init__(self, net_id: bytes, verify: Verify, own_identity: bytes) -> None:
+        self._net_id = net_id
+        self._verify = verify
+        self._own = own_identity
+        self._kept = {own_identity}
+        self._holdings: dict[bytes, Holding] = {}
+        self._shorts: dict[bytes, bytes] = {}
+        # The newest RECORD of identities let go, and when: others may hold them for longer.
+        self._gone: dict[bytes, tuple[int, float]] = {}
+        self._newcomers: dict[bytes, float] = {}
+        self._sums = Sums()
+        self._floods: dict[tuple[bytes, int, int], tuple[bytes, bytes | None]] = {}
+        self._conflicts: dict[bytes, None] = {}
+        self._version = Version()
+
+    def __len__(self) -> int:
+        """Return the number of identities."""
+        return len(self._holdings)
+
+    # --- what comes in ---
+
+    def receive_untrusted(
+        self, blob: bytes, sender: bytes | None, now: float
+    ) -> Signed | OwnEcho | None:
+        """Take an object, which is passed on if it is new; return it, None if it is known.
+
+        `sender` is the short id of the neighbour that handed it over; None for the node's own
+        and for what was saved, which is not held back for coming fast.
+
+        Raises:
+            Rejected: STALE, MALFORMED, BAD_SIGNATURE, TOO_MANY or TOO_FAST.
+        """
+        signed = objects.split_untrusted(blob)
+        holding = self._holdings.get(signed.identity)
+        standing = Standing.NEW if holding is None else holding.standing(signed)
+        if standing is Standing.SAME or self._was_let_go(signed):
+            return None
+        if standing is Standing.OLDER:
+            raise Rejected(Reason.STALE)
+        value = read_untrusted(signed)
+        if signed.identity == self._own and sender is not None:
+            self._verify(signed.identity, *objects.signed_part(self._net_id, signed))
+            return OwnEcho(signed.kind, signed.seq)
+        due = self._due_untrusted(holding, signed, sender, now)
+        self._verify(signed.identity, *objects.signed_part(self._net_id, signed))
+        if holding is None:
+            holding = self._admit(signed.identity, sender, now)
+        if standing is Standing.RIVAL:
+            self._conflicts[signed.identity] = None
+            if not holding.yields_to(signed):
+                holding.charge(signed.kind, due)
+                return None
+        self._keep_object(holding, signed, value, due, now)
+        self._floods[signed.identity, signed.kind, signed.part] = (blob, sender)
+        return signed
+
+    def take_floods(self) -> list[tuple[bytes, bytes | None]]:
+        """Return what came in since the last call, and whom not to send it to.
+
+        Of what was replaced meanwhile the newest only.
+        """
+        floods = list(self._floods.values())
+        self._floods.clear()
+        return floods
+
+    def take_conflicts(self) -> list[bytes]:
+        """Return the identities that signed two objects of one seq since the last call."""
+        conflicts = list(self._conflicts)
+        self._conflicts.clear()
+        return conflicts
+
+    # --- who is vouched for, and what becomes old ---
+
+    def keep(self, identity: bytes) -> None:
+        """Vouch for an identity: it is never let go, and does not count as a stranger."""
+        self._kept.add(identity)
+        self._gone.pop(identity, None)
+
+    def release(self, identity: bytes) -> None:
+        """Vouch for an identity no more."""
+        if identity != self._own:
+            self._kept.discard(identity)
+
+    def expire(self, now: float, in_use: Collection[bytes]) -> Expired:
+        """Let go of what is old; `in_use` are the identities that a usable edge leads to."""
+        unreachable, dropped = [], []
+        for holding in list(self._holdings.values()):
+            identity, age = holding.identity, now - holding.heard_at
+            if identity == self._own or identity in in_use or age < UNREACHABLE_AFTER:
+                holding.absent = False
+                continue
+            if age >= FORGOTTEN_AFTER and identity not in self._kept:
+                self._let_go(holding, now)
+                dropped.append(identity)
+            elif not holding.absent:
+                holding.absent = True
+                unreachable.append(identity)
+        for identity, (_, at) in list(self._gone.items()):
+            if now - at >= FORGOTTEN_AFTER:
+                del self._gone[identity]
+        for sender, due in list(self._newcomers.items()):
+            if due <= now:
+                del self._newcomers[sender]
+        return Expired(tuple(unreachable), tuple(dropped))
+
+    # --- where two nodes differ ---
+
+    def digest(self) -> tuple[bytes, ...]:
+        """Return the sum of each of the 64 buckets, 8 bytes each."""
+        return tuple(map(objects.sum_bytes, self._sums.sums))
+
+    def total_digest(self) -> bytes:
+        """Return the sum of everything, 8 bytes: equal where equal objects are held."""
+        total = 0
+        for part in self._sums.sums:
+            total ^= part
+        return objects.sum_bytes(total)
+
+    def differing(self, other_digest: tuple[bytes, ...]) -> list[int]:
+        """Return the buckets in which another node holds something else."""
+        pairs = zip(self.digest(), other_digest, strict=False)
+        return [number for number, (own, other) in enumerate(pairs) if own != other]
+
+    def in_buckets(self, buckets: Iterable[int]) -> list[bytes]:
+        """Return objects of some buckets, at most 256; the next call goes on behind them."""
+        wanted = set(buckets)
+        found = [
+            held.blob
+            for holding in self._holdings.values()
+            if bucket_of(holding.short) in wanted
+            for held in holding.held()
+        ]
+        if len(found) <= BLOBS_PER_CALL:
+            return found
+        start = self._sums.cursor % len(found)
+        self._sums.cursor = end = start + BLOBS_PER_CALL
+        return (found + found)[start:end]
+
+    # --- what is known ---
+
+    @property
+    def version(self) -> Version:
+        """What to compare with a former one, to learn whether something changed."""
+        return self._version
+
+    def identities(self) -> tuple[bytes, ...]:
+        """Return all identities, also those that left or are held for their addresses."""
+        return tuple(self._holdings)
+
+    def identity_of(self, short: bytes) -> bytes | None:
+        """Return the identity of a short id."""
+        return self._shorts.get(short)
+
+    def record(self, identity: bytes) -> Record | None:
+        """Return what a node said it is, also if it left."""
+        holding = self._holdings.get(identity)
+        return None if holding is None else holding.record
+
+    def has_left(self, identity: bytes) -> bool:
+        """Tell whether the last word of a node was that it leaves."""
+        holding = self._holdings.get(identity)
+        return holding is not None and holding.has_left
+
+    def links(self, identity: bytes) -> tuple[Edge, ...]:
+        """Return the last whole set of edges that a node told."""
+        holding = self._holdings.get(identity)
+        return () if holding is None or holding.has_left else holding.edges
+
+    def offers(self, identity: bytes) -> tuple[Offer, ...]:
+        """Return the prefixes that a node takes packets for."""
+        holding = self._holdings.get(identity)
+        return () if holding is None or holding.has_left else holding.offers
+
+    def accepts(self, identity: bytes) -> tuple[Accept, ...]:
+        """Return the identities that a node vouches for under a name and address."""
+        holding = self._holdings.get(identity)
+        return () if holding is None else holding.accepts
+
+    def newest(self, identity: bytes, kind: int) -> int:
+        """Return the highest seq of a kind that an identity used, -1 if none is known."""
+        holding = self._holdings.get(identity)
+        return -1 if holding is None else holding.newest(kind)
+
+    def blobs(self) -> Iterator[bytes]:
+        """Yield all objects, for whoever saves them."""
+        return (held.blob for each in self._holdings.values() for held in each.held())
+
+    # --- how ---
+
+    def _was_let_go(self, signed: Signed) -> bool:
+        gone = self._gone.get(signed.identity)
+        return gone is not None and (signed.kind != objects.RECORD or signed.seq <= gone[0])
+
+    @property
+    def _most(self) -> int:
+        return max(MIN_STRANGERS, STRANGERS_PER_KEPT * len(self._kept))
+
+    def _due_untrusted(
+        self, holding: Holding | None, signed: Signed, sender: bytes | None, now: float
+    ) -> float | None:
+        """Check bounds before the dear part; return `due` for Holding.put."""
+        holding = holding or Holding(signed.identity, b"", now)
+        size = self._sums.size + len(signed.blob)
+        too_big = size > self._most * BYTES_PER_IDENTITY and signed.identity not in self._kept
+        if too_big or not holding.has_room(signed, self._most // objects.EDGES_PER_PART):
+            raise Rejected(Reason.TOO_MANY)
+        if sender is None:
+            return None
+        due = holding.paced(signed, now)
+        if due is None:
+            raise Rejected(Reason.TOO_FAST)
+        return due
+
+    def _admit(self, identity: bytes, sender: bytes | None, now: float) -> Holding:
+        """Make room for an identity; a stranger that went away gives way to a new one."""
+        if identity not in self._kept:
+            if sender is not None:
+                due = self._newcomers.get(sender, 0.0)
+                spent = spend(due, now, NEWCOMER_INTERVAL, NEWCOMER_BURST)
+                if spent is None:
+                    raise Rejected(Reason.TOO_FAST)
+                self._newcomers[sender] = spent
+            self._make_room(now)
+        holding = Holding(identity, short_id(identity), now)
+        self._holdings[identity] = holding
+        self._shorts.setdefault(holding.short, identity)
+        self._gone.pop(identity, None)
+        return holding
+
+    def _make_room(self, now: float) -> None:
+        if len(self._holdings) < self._most:
+            return
+        strangers = [h for key, h in self._holdings.items() if key not in self._kept]
+        if len(strangers) < self._most:
+            return
+        absent = [holding for holding in strangers if holding.absent or holding.has_left]
+        if not absent:
+            raise Rejected(Reason.TOO_MANY)
+        self._let_go(min(absent, key=lambda holding: holding.heard_at), now)
+
+    def _keep_object(
+        self, holding: Holding, signed: Signed, value: Value, due: float | None, now: float
+    ) -> None:
+        before = _reading(holding)
+        new, old = holding.put(signed, value, due, now)
+        self._sums.change(holding.short, [new], old)
+        self._count(before, _reading(holding))
+
+    def _let_go(self, holding: Holding, now: float) -> None:
+        identity = holding.identity
+        self._sums.change(holding.short, (), holding.held())
+        del self._holdings[identity]
+        self._shorts.pop(holding.short, None)
+        self._gone[identity] = (holding.newest(objects.RECORD), now)
+        if len(self._gone) > MAX_GONE:
+            del self._gone[next(iter(self._gone))]
+        self._count(_reading(holding), (None, (), ()))
+
+    def _count(self, before: tuple[object, ...], after: tuple[object, ...]) -> None:
+        changes = (int(one != other) for one, other in zip(before, after, strict=True))
+        pairs = zip(self._version, changes, strict=True)
+        self._version = Version(*(count + change for count, change in pairs))
+
+
+def _reading(holding: Holding) -> tuple[object, ...]:
+    """Return what the three counters are about."""
+    if holding.has_left:
+        return (holding.record, holding.accepts, True), (), ()
+    return (holding.record, holding.accepts, False), holding.edges, holding.offers
