@@ -44,16 +44,19 @@ GROUP_IPV6_ROUTE: Final = 11
 
 IFLA_IFNAME: Final = 3
 IFLA_MTU: Final = 4
+IFLA_LINKINFO: Final = 18
 IFLA_AF_SPEC: Final = 26
 IFLA_GSO_MAX_SIZE: Final = 41
 IFLA_NEW_NETNSID: Final = 45
 IFLA_TARGET_NETNSID: Final = 46
 IFLA_NEW_IFINDEX: Final = 49
+IFLA_INFO_KIND: Final = 1
 IFLA_INET6_ADDR_GEN_MODE: Final = 8
 IN6_ADDR_GEN_MODE_NONE: Final = 1
 IFF_MULTICAST: Final = 0x1000
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
+IFA_FLAGS: Final = 8
 IFA_TARGET_NETNSID: Final = 10
 RTA_DST: Final = 1
 RTA_OIF: Final = 4
@@ -91,11 +94,12 @@ class Link(NamedTuple):
 
 
 class Address(NamedTuple):
-    """An address of an interface."""
+    """An address of an interface; `flags` are IFA_F_*."""
 
     interface: int
     host: bytes
     length: int
+    flags: int
 
 
 class Route(NamedTuple):
@@ -146,9 +150,10 @@ def link(content: bytes) -> Link:
 
 def address(content: bytes) -> Address:
     """Read RTM_NEWADDR or RTM_DELADDR; of a point-to-point pair the own end."""
-    _family, length, _flags, _scope, index = _IFADDRMSG.unpack_from(content)
+    _family, length, flags, _scope, index = _IFADDRMSG.unpack_from(content)
     found = attributes(content, _IFADDRMSG.size)
-    return Address(index, found.get(IFA_LOCAL) or found.get(IFA_ADDRESS, b""), length)
+    host = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS, b"")
+    return Address(index, host, length, number(found, IFA_FLAGS, flags))
 
 
 def route(content: bytes) -> Route:
@@ -175,6 +180,16 @@ def link_named(name: bytes, nsid: int | None) -> Link:
         if kind == RTM_NEWLINK:
             return link(content)
     raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+
+def links() -> list[Link]:
+    """Ask for all interfaces of this namespace.
+
+    Raises:
+        OSError: the kernel does not answer.
+    """
+    answers = _ask(RTM_GETLINK, NLM_F_DUMP, _IFINFOMSG.pack(0, 0, 0, 0, 0))
+    return [link(content) for kind, content in answers if kind == RTM_NEWLINK]
 
 
 def routes_through(interface: int) -> list[Route]:

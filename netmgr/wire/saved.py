@@ -1,0 +1,166 @@
+"""What a node remembers between two runs, as JSON: state.json.
+
+One object; entries that cannot be read are passed over, fields that are not known are too:
+
+    version   1
+    seq       greatest sequence number that may have been used; first, so that what is left of
+              a damaged file still tells it
+    pins      list of {name, address, identity, how}
+    objects   list of signed objects
+    places    list of [identity, [endpoint, ...]], best first
+
+Bytes are base64, addresses and endpoints are in digits.
+"""
+
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeVar
+
+from netmgr.model import ID_SIZE
+from wgpy.errors import ConfigError
+from wgpy.model import Endpoint
+from wgpy.wire.text import format_address, format_endpoint, parse_address, parse_endpoint
+
+VERSION: Final = 1
+MAX_PLACES: Final = 8
+MAX_SEQ: Final = 2**63 - 1
+HOW: Final = ("file", "met", "person")
+_SEQ: Final = re.compile(rb'"seq"\s*:\s*(\d{1,19})\b')
+
+_T = TypeVar("_T")
+
+
+class Pin(NamedTuple):
+    """A name and an overlay address that belong to an identity, and who says so.
+
+    `how` is file (network.yaml), met (a session with it) or person (`pin`, `accept`).
+    """
+
+    name: str
+    address: bytes
+    identity: bytes
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """State of one node in one network.
+
+    `objects` are signed and stay as they came; `places` are where nodes were last reached, by
+    identity, best first.
+    """
+
+    seq: int = 0
+    pins: tuple[Pin, ...] = ()
+    objects: tuple[bytes, ...] = ()
+    places: tuple[tuple[bytes, tuple[Endpoint, ...]], ...] = ()
+
+
+def format_saved(saved: Saved) -> bytes:
+    """Return the state as JSON.
+
+    Places with a scope are left out: the number of an interface does not outlive a restart.
+    """
+    value = {
+        "version": VERSION,
+        "seq": saved.seq,
+        "pins": [
+            {
+                "name": pin.name,
+                "address": format_address(pin.address),
+                "identity": _base64(pin.identity),
+                "how": pin.how,
+            }
+            for pin in saved.pins
+        ],
+        "objects": [_base64(each) for each in saved.objects],
+        "places": [
+            [_base64(identity), [format_endpoint(each) for each in _lasting(endpoints)]]
+            for identity, endpoints in saved.places
+        ],
+    }
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def parse_saved(raw: bytes) -> Saved:
+    """Return the state that `format_saved` wrote.
+
+    Raises:
+        ConfigError: it is none, or of another version; one line.
+    """
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise ConfigError("it is no JSON") from None
+    if not isinstance(value, dict):
+        raise ConfigError("it is no JSON object")
+    version, seq = value.get("version"), value.get("seq")
+    if version != VERSION:
+        raise ConfigError(f"it is of version {str(version)[:20]!r}, not {VERSION}")
+    if not isinstance(seq, int) or not 0 <= seq <= MAX_SEQ:
+        raise ConfigError("it holds no sequence number")
+    return Saved(
+        seq,
+        tuple(_readable(value.get("pins"), _pin)),
+        tuple(_readable(value.get("objects"), _bytes)),
+        tuple(_readable(value.get("places"), _place)),
+    )
+
+
+def salvage_seq(raw: bytes) -> int:
+    """Return the sequence number that a damaged file still tells, 0 if it tells none."""
+    match = _SEQ.search(raw)
+    return min(int(match[1]), MAX_SEQ) if match else 0
+
+
+def _lasting(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    return tuple(each for each in endpoints if not each.scope)[:MAX_PLACES]
+
+
+def _base64(raw: bytes) -> str:
+    return b64encode(raw).decode()
+
+
+def _readable(entries: object, read: Callable[[object], _T]) -> Iterator[_T]:
+    for entry in entries if isinstance(entries, list) else []:
+        try:
+            yield read(entry)
+        except (ConfigError, ValueError, LookupError, TypeError):
+            continue
+
+
+def _pin(entry: object) -> Pin:
+    if not isinstance(entry, dict):
+        raise TypeError("object expected")
+    name, address, how = _text(entry["name"]), _text(entry["address"]), _text(entry["how"])
+    if not name or how not in HOW:
+        raise ValueError("no pin")
+    return Pin(name, parse_address(address), _identity(entry["identity"]), how)
+
+
+def _place(entry: object) -> tuple[bytes, tuple[Endpoint, ...]]:
+    if not isinstance(entry, list):
+        raise TypeError("list expected")
+    identity, endpoints = entry
+    places = tuple(_readable(endpoints, lambda each: parse_endpoint(_text(each))))
+    return _identity(identity), places[:MAX_PLACES]
+
+
+def _identity(entry: object) -> bytes:
+    raw = _bytes(entry)
+    if len(raw) != ID_SIZE:
+        raise ValueError("no identity")
+    return raw
+
+
+def _bytes(entry: object) -> bytes:
+    return b64decode(_text(entry), validate=True)
+
+
+def _text(entry: object) -> str:
+    if not isinstance(entry, str):
+        raise TypeError("text expected")
+    return entry
