@@ -1,0 +1,5 @@
+import sys
+
+from netmgr.cli import main
+
+sys.exit(main())

@@ -1,0 +1,340 @@
+"""The command line of `wg_netmanager`: arguments to calls.
+
+The first word that is neither an option nor the value of one is a command; without one the node
+runs. Options of the node may stand on both sides of `install` and `check`.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Final, NamedTuple, Protocol
+
+from netmgr import offline, online
+from netmgr.commandline import Parser, add_choice, add_node, given_by, new_parser, parse, split
+from netmgr.model import Settings
+from netmgr.options import NETWORK_FILE, files, load
+from netmgr.wire import words
+from netmgr.wire.choices import Given, checked, choice
+from wgpy.errors import ConfigError, UsageError
+from wgpy.io.process import forbid_core_dumps
+
+PROGRAM: Final = "wg_netmanager"
+_LIKENESS: Final = 0.6
+_POSITIONAL: Final = ("interface", "address", "name")
+_EPILOG: Final = """\
+commands (wg_netmanager COMMAND --help):
+  init genkey check install          a new network; its files; start at boot
+  status peers routes fingerprints   what a running node sees; --json, --watch
+  reload pin forget accept           tell a running node
+examples:
+  wg_netmanager init --peer vps.example.org:50001=10.1.1.1
+  wg_netmanager -i wg0 -a 10.1.1.2 -n laptop
+  wg_netmanager -c network.yaml wg0 10.1.1.2 laptop
+  wg_netmanager -i wg0 -a 10.1.1.3 -n office --route 192.168.7.0/24 install
+Each option may stand in peer.yaml or in a variable NETMGR_...; nearer wins."""
+
+
+class _Run(Protocol):
+    def __call__(self, settings: Settings, *, dry_run: bool) -> int: ...
+
+
+class Command(NamedTuple):
+    """A command: what it is for, what it takes, what it does."""
+
+    name: str
+    what: str
+    examples: tuple[str, ...]
+    add: Callable[[argparse.ArgumentParser], None]
+    handler: Callable[[argparse.Namespace, Mapping[str, str]], int]
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run the node or a command; return the exit code.
+
+    Raises:
+        UsageError: no such command or option.
+        ConfigError: it failed, in one line.
+    """
+    before, word, after = split(list(arguments))
+    if word == "help":
+        before, word, after = [], after[0] if after else None, ["--help"]
+    forbid_core_dumps()  # most hold the key of the network
+    if word in _ELSEWHERE:
+        return _run_elsewhere(word, [*before, *after])
+    command = next((each for each in COMMANDS if each.name == word), None)
+    if command is not None:
+        parser = _parser(command)
+        options = parse(parser, [*before, *after])
+        return 0 if options is None else command.handler(options, environ)
+    if word is not None:
+        after = [word, *after]
+    return _run_node([*before, *after], environ)
+
+
+def _parser(command: Command | None) -> Parser:
+    if command is None:
+        parser = new_parser(PROGRAM, "A mesh of WireGuard nodes without a server.", _EPILOG)
+        parser.usage = f"{PROGRAM} [OPTION ...] [INTERFACE ADDRESS NAME | COMMAND ...]"
+        add_node(parser)
+        parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+        return parser
+    lines = ("examples:", *(f"  {PROGRAM} {each}" for each in command.examples))
+    parser = new_parser(f"{PROGRAM} {command.name}", command.what, "\n".join(lines))
+    command.add(parser)
+    return parser
+
+
+# --- the node ---
+
+
+def _run_node(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    options = parse(_parser(None), arguments)
+    if options is None:
+        return 0
+    if options.version:
+        return _print_version()
+    given = {**given_by(options), **_positional(options.words)}
+    if options.tui:
+        raise UsageError("-t: there is no text interface yet; wg_netmanager status --watch")
+    settings = load(given, environ, _warn)
+    if options.show:
+        return offline.show_configuration(settings)
+    return start_node(settings, dry_run=options.dry_run)
+
+
+def _positional(texts: Sequence[str]) -> dict[str, Given]:
+    """Return `INTERFACE ADDRESS NAME` as options."""
+    if not texts:
+        return {}
+    if len(texts) != len(_POSITIONAL):
+        names = [each.name for each in COMMANDS] + list(_ELSEWHERE)
+        near = get_close_matches(texts[0].lower(), names, 1, _LIKENESS)
+        hint = f"did you mean {near[0]}?" if near else "or give INTERFACE ADDRESS NAME"
+        raise UsageError(f"{texts[0]!r} is no command; {hint}")
+    return {
+        name: checked(choice(name), (text,), name.upper())
+        for name, text in zip(_POSITIONAL, texts, strict=True)
+    }
+
+
+def start_node(settings: Settings, *, dry_run: bool) -> int:
+    """Run the node until it is stopped; return the exit code.
+
+    Raises:
+        ConfigError: there is nothing to run it with, or it cannot run.
+    """
+    if importlib.util.find_spec("netmgr.daemon") is None:
+        raise ConfigError("this build can check and install; running a node is not in it")
+    start: _Run = importlib.import_module("netmgr.daemon").run
+    return start(settings, dry_run=dry_run)
+
+
+def _warn(line: str) -> None:
+    print(f"{PROGRAM}: warning: {line}", file=sys.stderr)
+
+
+def _print_version() -> int:
+    from importlib import metadata
+
+    print(f"{PROGRAM} {metadata.version('wgpy')}")
+    return 0
+
+
+# --- commands that live in modules of their own: `run(arguments) -> int` ---
+
+_ELSEWHERE: Final = ("demo", "doctor", "purge", "identity")
+
+
+def _run_elsewhere(name: str, arguments: list[str]) -> int:
+    if importlib.util.find_spec(f"netmgr.{name}") is None:
+        raise ConfigError(f"{name} is not in this build")
+    start: Callable[[list[str]], int] = importlib.import_module(f"netmgr.{name}").run
+    return start(arguments)
+
+
+# --- commands ---
+
+
+def _help_only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-h", "--help", action="store_true", help="show this")
+
+
+def _add_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help=f"default {NETWORK_FILE}")
+    add_choice(parser, choice("network_config"))
+    parser.add_argument("--subnet", metavar="PREFIX", help="default: one of 10.0.0.0/8, drawn")
+    parser.add_argument(
+        "--peer",
+        metavar="HOST[:PORT][=WGIP]",
+        action="append",
+        default=[],
+        help="a node with a fixed place; repeatable",
+    )
+    parser.add_argument("--key-file", metavar="FILE", help="write the key there, not into FILE")
+    _help_only(parser)
+
+
+def _init(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    path = options.file or files(given_by(options), environ).network
+    try:
+        subnet = words.parse_subnet(options.subnet) if options.subnet else offline.new_subnet()
+    except ConfigError as error:
+        raise UsageError(f"--subnet: {error}") from None
+    for line in offline.init(path, subnet, options.peer, options.key_file):
+        print(line)
+    return 0
+
+
+def _genkey(_options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+    if offline.output_readable():
+        _warn("others may read the key; set umask 077")
+    print(offline.new_key().to_base64())
+    return 0
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="*", metavar="FILE", help="default: those of the node")
+    add_choice(parser, choice("network_config"))
+    add_choice(parser, choice("peer_config"))
+    _help_only(parser)
+
+
+def _check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    return offline.check(options.paths, given_by(options), environ, print)
+
+
+def _add_install(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--print", action="store_true", dest="only_print", help="write nothing")
+    add_node(parser)
+
+
+def _install(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    given = given_by(options)
+    if options.only_print:
+        sys.stdout.write(offline.unit(given, environ))
+        return 0
+    for line in offline.install(given, environ):
+        print(line)
+    return 0
+
+
+def _add_interface(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        *choice("interface").flags,
+        dest="interface",
+        metavar="NAME",
+        help="which node; may be left out if one runs",
+    )
+    _help_only(parser)
+
+
+def _add_view(parser: argparse.ArgumentParser) -> None:
+    _add_interface(parser)
+    parser.add_argument("--json", action="store_true", help="for programs; stable")
+    parser.add_argument("--watch", action="store_true", help="again every two seconds")
+
+
+def _view(name: str) -> Callable[[argparse.Namespace, Mapping[str, str]], int]:
+    def show(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+        return online.view(name, options.interface, as_json=options.json, watch=options.watch)
+
+    return show
+
+
+def _add_named(parser: argparse.ArgumentParser) -> None:
+    _add_interface(parser)
+    parser.add_argument("name", metavar="NAME", help="of the other node")
+
+
+def _add_pinned(parser: argparse.ArgumentParser) -> None:
+    _add_named(parser)
+    parser.add_argument("fingerprint", metavar="FINGERPRINT", help="as that node shows it")
+
+
+def _tell(verb: str) -> Callable[[argparse.Namespace, Mapping[str, str]], int]:
+    def ask(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+        names = [each for each in ("name", "fingerprint") if hasattr(options, each)]
+        arguments = {each: getattr(options, each) for each in names}
+        if "name" in arguments:
+            arguments["name"] = words.parse_name(arguments["name"])
+        return online.tell(verb, options.interface, arguments)
+
+    return ask
+
+
+_PRINT: Final = "7f3a-19c2-5b0e-d481-66aa-0c9d-e2f7-3b58"
+COMMANDS: Final = (
+    Command(
+        "init",
+        "Write a network.yaml with a fresh key.",
+        ("init", "init --subnet 10.1.1.0/24 --peer vps.example.org:50001=10.1.1.1"),
+        _add_init,
+        _init,
+    ),
+    Command("genkey", "Print a fresh key.", ("genkey", "genkey > key"), _help_only, _genkey),
+    Command(
+        "check",
+        "Say everything that is wrong with the files.",
+        ("check", "check network.yaml peer.yaml"),
+        _add_check,
+        _check,
+    ),
+    Command(
+        "install",
+        "Write a service of systemd that starts this node, with these options.",
+        ("install -i wg0 -a 10.1.1.2 -n laptop", "install --print"),
+        _add_install,
+        _install,
+    ),
+    Command(
+        "status",
+        "Show a node and its peers.",
+        ("status", "status --watch"),
+        _add_view,
+        _view("status"),
+    ),
+    Command(
+        "peers", "Show the other nodes.", ("peers", "peers --json"), _add_view, _view("peers")
+    ),
+    Command(
+        "routes", "Show the routes.", ("routes", "routes -i wg0"), _add_view, _view("routes")
+    ),
+    Command(
+        "fingerprints",
+        "Show the fingerprint of each node, and why it is believed.",
+        ("fingerprints", "fingerprints --json"),
+        _add_view,
+        _view("fingerprints"),
+    ),
+    Command(
+        "reload",
+        "Read the files again.",
+        ("reload", "reload -i wg0"),
+        _add_interface,
+        _tell("reload"),
+    ),
+    Command(
+        "pin",
+        "Believe a name only with this fingerprint.",
+        (f"pin alice {_PRINT}", f"pin -i wg0 alice {_PRINT}"),
+        _add_pinned,
+        _tell("pin"),
+    ),
+    Command(
+        "forget",
+        "Forget a node, until it is met again.",
+        ("forget alice", "forget -i wg0 alice"),
+        _add_named,
+        _tell("forget"),
+    ),
+    Command(
+        "accept",
+        "Let a reinstalled node take its old name and address.",
+        (f"accept alice {_PRINT}", f"accept -i wg0 alice {_PRINT}"),
+        _add_pinned,
+        _tell("accept"),
+    ),
+)

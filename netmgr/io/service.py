@@ -1,0 +1,79 @@
+"""The service of systemd that starts a node with the machine (systemd.service(5))."""
+
+from collections.abc import Sequence
+from typing import Final
+
+UNIT_PATH: Final = "/etc/systemd/system/wg_netmanager.service"
+MARK: Final = "# Written by wg_netmanager install; changed by it, too, if this line stays."
+# Tunables are written for gateways, code is compiled as it runs: neither is forbidden here.
+_UNIT: Final = """\
+{mark}
+[Unit]
+Description=wg_netmanager: mesh of WireGuard nodes
+Wants=network-online.target
+After=network-online.target
+ConditionPathExists={network}
+
+[Service]
+Type=simple
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=always
+RestartSec=1
+RestartPreventExitStatus=2
+UMask=0077
+RuntimeDirectory=wg_netmanager wgpy
+RuntimeDirectoryPreserve=yes
+StateDirectory=wg_netmanager
+StateDirectoryMode=0700
+CacheDirectory=wgpy
+{more}CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_SETPCAP CAP_DAC_OVERRIDE
+DevicePolicy=closed
+DeviceAllow=/dev/net/tun rw
+LockPersonality=true
+NoNewPrivileges=true
+PrivateTmp=true
+ProtectClock=true
+ProtectControlGroups=true
+ProtectHome=read-only
+ProtectHostname=true
+ProtectKernelLogs=true
+ProtectKernelModules=true
+ProtectSystem=strict
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=true
+RestrictRealtime=true
+RestrictSUIDSGID=true
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def systemd_unit(
+    command: Sequence[str], network: str, *, state: str | None = None, logs: bool = False
+) -> str:
+    """Return the unit that runs a command; `network` is the file without which it is skipped.
+
+    `state` is a folder that the node writes besides its own; with `logs` it works in a folder
+    of /var/log, where `-l` writes its file. Paths are absolute.
+    """
+    more = []
+    if state is not None:
+        more.append(f"ReadWritePaths={_quoted('-' + state)}\n")
+    if logs:
+        more += ["LogsDirectory=wg_netmanager\n", "WorkingDirectory=%L/wg_netmanager\n"]
+    return _UNIT.format(
+        mark=MARK,
+        network=network.replace("%", "%%"),
+        command=" ".join(map(_quoted, command)),
+        more="".join(more),
+    )
+
+
+def _quoted(word: str) -> str:
+    """Return a word as systemd takes it whole: no variable, specifier or second word in it."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = escaped.replace("$", "$$").replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"' if not word or set(escaped) & set(" \t\\\"';#") else escaped

@@ -1,0 +1,92 @@
+"""What is asked of a running node, and how its answers are shown."""
+
+import json
+import os
+import select
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from netmgr.io.asking import call
+from netmgr.io.sockets import find_socket
+from netmgr.model import Snapshot
+from netmgr.ui import present
+from netmgr.wire.ipc import snapshot_from_plain
+from wgpy.io import clock
+
+VIEWS: Final = ("status", "peers", "routes", "fingerprints")
+EVERY: Final = 2.0
+_CLEAR: Final = "\x1b[H\x1b[2J"
+
+
+def view(name: str, interface: str | None, *, as_json: bool, watch: bool) -> int:
+    """Show one view of a node, once or until it is interrupted; return the exit code.
+
+    Raises:
+        ConfigError: no node answers.
+    """
+    paint = present.paint_ansi if in_colour() else present.paint_plain
+    while True:
+        path = find_socket(interface)
+        plain = call(path, "snapshot", {})
+        text = as_text(name, plain, paint, as_json=as_json)
+        clear = _CLEAR if watch and sys.stdout.isatty() else ""
+        sys.stdout.write(clear + text)
+        sys.stdout.flush()
+        if not watch:
+            return 0
+        select.select([], [], [], EVERY)
+
+
+def as_text(
+    name: str, plain: Mapping[str, object], paint: present.Paint, *, as_json: bool
+) -> str:
+    """Return one view of what a node answered.
+
+    Raises:
+        ConfigError: it is no snapshot.
+    """
+    snapshot = snapshot_from_plain(plain)
+    if as_json:
+        return json.dumps(_part(name, snapshot, plain)) + "\n"
+    wall_now = clock.now() + clock.wall_offset()
+    match name:
+        case "status":
+            return present.status(snapshot, wall_now, paint)
+        case "peers":
+            return present.peers(snapshot, wall_now, paint)
+        case "routes":
+            return present.routes(snapshot, paint)
+        case _:
+            return present.fingerprints(snapshot, paint)
+
+
+def _part(name: str, snapshot: Snapshot, plain: Mapping[str, object]) -> object:
+    match name:
+        case "status":
+            return dict(plain)
+        case "fingerprints":
+            found = {peer.name: peer.fingerprint for peer in snapshot.peers}
+            return {snapshot.name: snapshot.fingerprint, **found}
+        case _:
+            return plain.get(name, [])
+
+
+def tell(verb: str, interface: str | None, arguments: Mapping[str, str]) -> int:
+    """Tell a node to do something; say what it answers; return the exit code.
+
+    Raises:
+        ConfigError: no node answers, or it refuses.
+    """
+    result = call(find_socket(interface), verb, dict(arguments))
+    message = result.get("message")
+    if isinstance(message, str) and message:
+        sys.stdout.write(
+            "".join(each if each.isprintable() else "?" for each in message) + "\n"
+        )
+    return 0
+
+
+def in_colour(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether output is for a terminal that shows colour (no-color.org)."""
+    return sys.stdout.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"

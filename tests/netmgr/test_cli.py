@@ -1,0 +1,419 @@
+"""The program as people call it: what it prints, and how it ends."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netmgr import offline, online, options
+from netmgr.cli import main
+from netmgr.commands import COMMANDS
+from netmgr.io import asking
+from netmgr.model import Settings
+from netmgr.wire import ipc
+from netmgr.wire.choices import CHOICES
+from netmgr.wire.config import read_network
+from tests.netmgr.answering import Answering
+from tests.netmgr.texts import KEY, PEER, THREE_BOXES, TWO_SERVERS
+from tests.netmgr.views import SNAPSHOT
+from wgpy.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+NAMES = [each.name for each in COMMANDS]
+
+
+class Seen:
+    """Runs the program in this process; returns its exit code and what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+        self._capsys = capsys
+        self.folder = folder
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        said = self._capsys.readouterr()
+        assert len(said.err.splitlines()) <= 1, said.err
+        return code, said.out, said.err
+
+    def write(self, name: str, text: str) -> str:
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o600)
+        return str(path)
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Seen:
+    monkeypatch.setattr(options, "PEER_FILE", str(tmp_path / "peer.yaml"))
+    monkeypatch.setattr(options, "NETWORK_FILE", str(tmp_path / "network.yaml"))
+    for name in [each for each in os.environ if each.startswith("NETMGR_")]:
+        monkeypatch.delenv(name)
+    return Seen(capsys, tmp_path)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, bool]]:
+    """Return what the node is started with; nothing is started."""
+    found: list[tuple[Settings, bool]] = []
+
+    def start(settings: Settings, *, dry_run: bool) -> int:
+        found.append((settings, dry_run))
+        return 0
+
+    monkeypatch.setattr("netmgr.commands.start_node", start)
+    return found
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
+    def find(interface: str | None) -> str:
+        return str(tmp_path / f"{interface or 'wg0'}.sock")
+
+    monkeypatch.setattr(online, "find_socket", find)
+    with Answering(tmp_path / "wg0.sock") as answering:
+        answering.answer = ipc.format_answer(ipc.snapshot_to_plain(SNAPSHOT))
+        yield answering
+
+
+# --- help, wrong use ---
+
+
+def test_help_fits_a_screen_and_tells_every_option(run: Seen):
+    code, text, _ = run("--help")
+    assert code == 0
+    lines = text.splitlines()
+    assert len(lines) <= 46
+    assert max(map(len, lines)) <= 80
+    shown = set(re.findall(r"(?<!\S)--?[\w-]+", text))
+    assert {flag for each in CHOICES for flag in each.flags[:2]} <= shown
+    assert {"-t", "-O", "-V", "--dry-run", "-h"} <= shown
+    commands = text.partition("commands (")[2]
+    assert all(name in commands for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_with_two_examples(run: Seen, name: str):
+    for arguments in ((name, "--help"), ("help", name)):
+        code, text, _ = run(*arguments)
+        assert code == 0
+        assert text.startswith(f"usage: wg_netmanager {name}")
+        assert text.partition("examples:\n")[2].count("  wg_netmanager ") == 2
+
+
+def test_the_version_is_told(run: Seen):
+    code, text, _ = run("-V")
+    assert code == 0
+    assert re.fullmatch(r"wg_netmanager \d+\.\d+\.\d+\n", text)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("statsu", "'statsu' is no command; did you mean status?"),
+        ("wg0 10.1.1.1", "'wg0' is no command; or give INTERFACE ADDRESS NAME"),
+        ("wg0 10.1.1.x alice", "ADDRESS: '10.1.1.x' is no IP address"),
+        ("--nam x", "--nam is no option of wg_netmanager; did you mean --name?"),
+        ("--qqq", "--qqq is no option of wg_netmanager; wg_netmanager --help lists them"),
+        ("-i", "argument -i/--wireguard-interface: expected one argument"),
+        ("-w 0", "-w: '0' is no port: a number from 1 to 65535"),
+        ("-t", "-t: there is no text interface yet; wg_netmanager status --watch"),
+        ("status x", "'x' is too much; wg_netmanager status --help tells what it takes"),
+        ("-c x status", "-c is no option of wg_netmanager status"),
+        ("init --subnet x", "--subnet: 'x': write it with its length"),
+        ("pin alice", "the following arguments are required: FINGERPRINT"),
+        ("", "/network.yaml: no such file; wg_netmanager init writes one"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(run: Seen, line: str, why: str):
+    code, text, error = run(*line.split())
+    assert (code, text) == (2 if line else 1, "")
+    assert why in error
+
+
+@pytest.mark.parametrize("name", ["demo", "doctor", "purge", "identity"])
+def test_commands_that_come_later_have_their_name(run: Seen, name: str):
+    code, _, error = run(name)
+    if (ROOT / "netmgr" / f"{name}.py").exists():
+        pytest.skip("it is there")
+    assert (code, error) == (1, f"wg_netmanager: {name} is not in this build\n")
+
+
+# --- the node ---
+
+
+def test_the_positional_form_starts_a_node(run: Seen, started: list[tuple[Settings, bool]]):
+    path = run.write("n.yaml", THREE_BOXES)
+    assert run("-c", path, "wg0", "10.1.1.1", "Alice", "--dry-run")[0] == 0
+    ((settings, dry_run),) = started
+    assert (settings.interface, settings.name, dry_run) == ("wg0", "alice", True)
+    assert settings.listen_port == 50001
+
+
+def test_every_option_reaches_the_node(run: Seen, started: list[tuple[Settings, bool]]):
+    path = run.write("n.yaml", TWO_SERVERS)
+    line = (
+        f"--network_config={path} -i wg0 -a 10.1.1.9 -n bob -w 1 -u 2 -Hel -vv --peer a:1 "
+        "--peer b:2 --metered --route 192.168.7.0/24 --exit --via 0.0.0.0/0=alice --mtu 1300 "
+        "--state /s --log-format json"
+    )
+    assert run(*line.split())[0] == 0
+    ((settings, dry_run),) = started
+    assert not dry_run
+    assert (settings.listen_port, settings.admin_port, settings.mtu) == (1, 2, 1300)
+    assert settings.hopping and settings.existing and settings.log_file and settings.metered
+    assert settings.exit_node and settings.log_json
+    assert (settings.verbosity, settings.state, len(settings.seeds)) == (2, "/s", 4)
+    assert [str(each) for each in settings.routes] == ["192.168.7.0/24"]
+    assert [name for _, name in settings.via] == ["alice"]
+
+
+def test_the_environment_and_the_default_files_start_a_node(
+    run: Seen, started: list[tuple[Settings, bool]], monkeypatch: pytest.MonkeyPatch
+):
+    run.write("network.yaml", TWO_SERVERS)
+    run.write("peer.yaml", PEER)
+    monkeypatch.setenv("NETMGR_WIREGUARD_INTERFACE", "wg7")
+    assert run()[0] == 0
+    assert (started[0][0].interface, started[0][0].name) == ("wg7", "bob")
+
+
+def test_the_configuration_is_printed_without_its_secret(run: Seen):
+    path = run.write("n.yaml", TWO_SERVERS)
+    code, text, _ = run("-O", "-c", path, "wg0", "10.1.1.9", "alice")
+    assert code == 0
+    assert KEY not in text
+    assert "shared key: (hidden)\n" in text
+    assert "port:       50009\n" in text
+
+
+def test_a_warning_is_a_line_on_the_error_output(
+    run: Seen, started: list[tuple[Settings, bool]]
+):
+    path = run.write("n.yaml", THREE_BOXES + "wgPort: 1\n")
+    _, _, error = run("-c", path, "wg0", "10.1.1.1", "alice")
+    assert error == (
+        f"wg_netmanager: warning: {path}:6: wgPort was a key of old versions and is not read; "
+        "remove it\n"
+    )
+
+
+# --- init, genkey, check, install ---
+
+
+def test_init_writes_a_file_that_works_and_never_over_one(run: Seen):
+    path = str(run.folder / "etc" / "network.yaml")
+    line = ("init", path, "--subnet", "10.1.1.0/24", "--peer", "a.example")
+    code, text, _ = run(*line, "--peer", "[2001:db8::1]:7=10.1.1.9")
+    assert code == 0
+    assert f"-c {path} -i wg0 -a 10.1.1.1 -n NAME" in text
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    network = read_network(Path(path).read_text()).usable()
+    assert [str(peer.place) for peer in network.peers] == ["a.example:50001", "[2001:db8::1]:7"]
+    before = Path(path).read_text()
+    code, _, error = run(*line)
+    assert code == 1
+    assert "is there already and is kept" in error
+    assert Path(path).read_text() == before
+
+
+def test_init_can_keep_the_key_apart_and_draw_a_subnet(run: Seen):
+    path, key = str(run.folder / "n.yaml"), str(run.folder / "the.key")
+    code, text, _ = run("init", "-c", path, "--key-file", key)
+    assert code == 0
+    assert "copy both to every machine" in text
+    assert "no static peer is in it" in text
+    assert run("check", path) == (0, f"{path}: good: {summary(path)}, static peers: 0\n", "")
+    assert Path(key).read_text().strip() not in Path(path).read_text()
+
+
+def summary(path: str) -> str:
+    subnet = re.search(r"subnet: (\S+)", Path(path).read_text())
+    assert subnet is not None
+    return f"subnet {subnet[1]}"
+
+
+@pytest.mark.parametrize(
+    ("peers", "why"),
+    [
+        (["a:b=10.1.1.1"], "--peer: 'b' is no port"),
+        (["a:1=x"], "--peer: 'x' is no IP address; write HOST:PORT=WGIP"),
+        (["a:1=10.2.1.1"], "--peer: 10.2.1.1 is outside of subnet 10.1.1.0/24"),
+        (["a:1", "b:1=10.1.1.1"], "--peer: 10.1.1.1 is given to two peers"),
+    ],
+)
+def test_init_refuses_strange_peers(run: Seen, peers: list[str], why: str):
+    path = str(run.folder / "n.yaml")
+    words = [word for peer in peers for word in ("--peer", peer)]
+    code, _, error = run("init", path, "--subnet", "10.1.1.0/24", *words)
+    assert code == 2
+    assert why in error
+    assert not Path(path).exists()
+
+
+def test_init_where_nothing_can_be_written_says_so(run: Seen):
+    run.write("file", "")
+    code, _, error = run("init", str(run.folder / "file" / "n.yaml"))
+    assert code == 1
+    assert "n.yaml: " in error
+
+
+def test_genkey_makes_a_key_that_works(run: Seen):
+    code, text, _ = run("genkey")
+    assert code == 0
+    assert read_network(TWO_SERVERS.replace(KEY, text.strip())).errors == ()
+
+
+def test_check_tells_everything_that_is_wrong(run: Seen):
+    network = run.write("n.yaml", TWO_SERVERS.replace("55550", "0").replace("55552", "x"))
+    peer = run.write("p.yaml", "name: a_b\nwgIp: 1\nwgIntreface: wg0\n")
+    code, text, _ = run("check", network, peer)
+    assert code == 1
+    assert [line.partition(": ")[0] for line in text.splitlines()] == [
+        f"{network}:7",
+        f"{network}:10",
+        "warning",
+        f"{peer}:1",
+        f"{peer}:2",
+    ]
+
+
+def test_check_compares_the_files_and_looks_at_the_key(run: Seen):
+    network = run.write(
+        "network.yaml", THREE_BOXES.replace(f'Key: "{KEY}"', "KeyFile: the.key")
+    )
+    peer = run.write("peer.yaml", "wgIp: 10.2.2.2\n")
+    code, text, _ = run("check")
+    assert code == 1
+    assert text.splitlines() == [
+        f"{run.folder}/the.key: No such file or directory",
+        f"{network}: good: subnet 10.1.1.0/24, static peers: 1",
+        f"{peer}: good: 1 options",
+        f"{peer}:1: wgIp: 10.2.2.2 is outside of subnet 10.1.1.0/24",
+    ]
+
+
+def test_check_warns_about_a_key_that_others_may_read(run: Seen):
+    path = run.write("n.yaml", TWO_SERVERS)
+    Path(path).chmod(0o644)
+    code, text, _ = run("check", "-c", path)
+    assert code == 0
+    assert text.startswith(f"warning: {path}: others may read the key; chmod 600 ")
+    assert run("check", str(run.folder / "none"))[0] == 1
+
+
+def test_install_prints_the_unit_with_the_options_given(run: Seen):
+    code, text, _ = run(
+        *("-c", "n.yaml", "-vv", "install", "--print", "-n", "bob", "--exit"),
+        *("--route", "10.9.0.0/16", "--route", "10.8.0.0/16"),
+    )
+    assert code == 0
+    path = Path("n.yaml").absolute()
+    words = f"-c {path} -n bob --route 10.9.0.0/16 --route 10.8.0.0/16 --exit -vv\n"
+    (start,) = re.findall(r"^ExecStart=(.*\n)", text, re.MULTILINE)
+    assert start.endswith(words)
+    assert start.startswith("/")
+    assert f"ConditionPathExists={path}\n" in text
+    assert "ExecReload=/bin/kill -HUP $MAINPID\n" in text
+
+
+def test_install_writes_its_own_unit_and_no_other(run: Seen, tmp_path: Path):
+    path = str(tmp_path / "x.service")
+    for _ in range(2):
+        lines = offline.install({}, {}, path)
+        assert lines == [
+            f"wrote {path}",
+            "next: systemctl daemon-reload && systemctl enable --now x.service",
+        ]
+    assert Path(path).stat().st_mode & 0o777 == 0o644
+    Path(path).write_text("[Service]\n")
+    with pytest.raises(ConfigError, match="--print shows the unit"):
+        offline.install({}, {}, path)
+
+
+# --- a running node ---
+
+
+@pytest.mark.parametrize("name", ["status", "peers", "routes", "fingerprints"])
+def test_views_show_the_node(run: Seen, node: Answering, name: str):
+    code, text, _ = run(name, "-i", "wg0")
+    assert code == 0
+    assert "bob" in text
+    assert "\x1b" not in text
+    assert node.asked == [ipc.Request("snapshot", {})]
+
+
+def test_json_is_what_the_node_says(run: Seen, node: Answering):
+    plain = json.loads(json.dumps(ipc.snapshot_to_plain(SNAPSHOT)))
+    assert json.loads(run("status", "--json")[1]) == plain
+    assert json.loads(run("peers", "--json")[1]) == plain["peers"]
+    assert json.loads(run("routes", "--json")[1]) == plain["routes"]
+    assert json.loads(run("fingerprints", "--json")[1])["bob"] == "bbbb-2222"
+
+
+def test_watching_goes_on_until_the_node_is_gone(
+    run: Seen, node: Answering, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(online, "EVERY", 0.0)
+    asked = iter([True, True, False])
+    real = asking.call
+
+    def call(path: str, verb: str, arguments: dict[str, str]) -> dict[str, object]:
+        return real(path if next(asked) else path + ".gone", verb, arguments)
+
+    monkeypatch.setattr(online, "call", call)
+    code, text, error = run("routes", "--watch")
+    assert code == 1
+    assert text.count("DESTINATION") == 2
+    assert "no node is running there" in error
+
+
+@pytest.mark.parametrize(
+    ("line", "request_"),
+    [
+        ("reload", ipc.Request("reload", {})),
+        ("pin Bob f", ipc.Request("pin", {"name": "bob", "fingerprint": "f"})),
+        ("-i wg0 forget bob", ipc.Request("forget", {"name": "bob"})),
+        ("accept bob f", ipc.Request("accept", {"name": "bob", "fingerprint": "f"})),
+    ],
+)
+def test_a_node_is_told(run: Seen, node: Answering, line: str, request_: ipc.Request):
+    node.answer = ipc.format_answer({"message": "done\x1b"})
+    assert run(*line.split()) == (0, "done?\n", "")
+    assert node.asked == [request_]
+
+
+def test_a_refusal_ends_with_one(run: Seen, node: Answering):
+    node.answer = ipc.format_refusal("bob is unknown")
+    assert run("forget", "bob") == (1, "", "wg_netmanager: bob is unknown\n")
+
+
+def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert online.in_colour({})
+    assert not online.in_colour({"NO_COLOR": "1"})
+    assert not online.in_colour({"TERM": "dumb"})
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert not online.in_colour({})
+
+
+# --- as a process ---
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_is_no_fault_of_ours():
+    program = [sys.executable, "-m", "netmgr", "--help"]
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        done = subprocess.run(
+            program, cwd=ROOT, stdout=ours.fileno(), stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
