@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         InnerReceived,
         LoadChanged,
         MessageRejected,
+        RelayFailed,
         Roamed,
         SessionEnded,
     )
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from wgpy.io.uapi_socket import UapiListener
     from wgpy.model import (
         AllowedIPChange,
+        Detoured,
         DeviceChange,
         DeviceStatus,
         Endpoint,
@@ -57,6 +59,7 @@ __all__ = [
     "AllowedIPChange",
     "ConfigError",
     "DatagramReceived",
+    "Detoured",
     "DeviceChange",
     "DeviceStatus",
     "Endpoint",
@@ -77,6 +80,7 @@ __all__ = [
     "PeerStatus",
     "Prefix",
     "PublicKey",
+    "RelayFailed",
     "Relayed",
     "Roamed",
     "Secret",

@@ -37,6 +37,10 @@ class Drop(Enum):
     NOT_IP = "packet of the host is not IP"
     NO_KERNELS = "super packet of the host, left by who served the interface before"
     STAGED_OVERFLOW = "too many packets waiting for a handshake"
+    NO_DETOUR = "no way through relays to the peer is known"
+    NO_RELAY = "no session with the next on the way through relays"
+    NOT_CARRIED = "to be relayed sealed, which this node does not do"
+    BAD_DETOUR = "relayed message that is malformed, nested or not from who it says"
     FOREIGN_OVERFLOW = "too many datagrams waiting for the embedding program"
 
 

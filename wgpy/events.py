@@ -109,6 +109,18 @@ class InnerReceived:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class RelayFailed:
+    """What we send to a node through relays does not arrive: `failed` was not reached.
+
+    Both are ids of nodes. `failed` is the next after who noticed; the destination itself if we
+    know no way.
+    """
+
+    destination: bytes
+    failed: bytes
+
+
 Event: TypeAlias = (
     HandshakeCompleted
     | HandshakeGaveUp
@@ -121,4 +133,5 @@ Event: TypeAlias = (
     | LoadChanged
     | DatagramReceived
     | InnerReceived
+    | RelayFailed
 )

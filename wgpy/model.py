@@ -234,6 +234,21 @@ class Relayed(NamedTuple):
     inner_bytes: int = 0
 
 
+class Detoured(NamedTuple):
+    """What went through relays, sealed: of others through us, and of ours.
+
+    Bytes are those of the datagrams.
+    """
+
+    carried_packets: int = 0
+    carried_bytes: int = 0
+    sent_packets: int = 0
+    sent_bytes: int = 0
+
+
+NOTHING_DETOURED: Final = Detoured()
+
+
 class Deadline(NamedTuple):
     """When an engine wants to be woken, and why (for logs and tests)."""
 
@@ -302,7 +317,8 @@ class DeviceStatus:
     """A device as it is; `listen_port` is the port in use, or the one asked for while down.
 
     `drops` are reasons and numbers; `data_path` says in words what carries the packets.
-    `relayed` is None where packets of a peer for another are left to the host.
+    `relayed` is None where packets of a peer for another are left to the host. `detoured` is
+    what went through relays without being opened there.
     """
 
     private_key: Secret | None
@@ -313,3 +329,4 @@ class DeviceStatus:
     drops: tuple[tuple[str, int], ...] = ()
     data_path: str = ""
     relayed: Relayed | None = None
+    detoured: Detoured = NOTHING_DETOURED

@@ -13,6 +13,7 @@ from wgpy.engine.session import Limits, Session
 from wgpy.errors import Drop
 from wgpy.events import Event, MessageRejected
 from wgpy.model import Burst, Endpoint, Local, PublicKey, TunBurst
+from wgpy.wire.detour import via_id
 
 P = TypeVar("P")
 
@@ -65,10 +66,21 @@ class Common(Generic[P]):
 
 
 class Path(NamedTuple):
-    """Where a peer is, and the address of ours it was last heard at."""
+    """Where a peer is, and the address of ours it was last heard at.
+
+    To an endpoint behind relays and away from it only a handshake moves a peer, whose initiator
+    chose the path: data still under way on the other would move it back and forth. And whose id
+    relays put on data is only their word.
+    """
 
     endpoint: Endpoint | None = None
     local: Local | None = None
+
+    # hot path: bench/engine
+    def may_follow(self, before: "Path") -> bool:
+        """Tell whether data that came by this path may move a peer that was at another."""
+        old, new = before[0], self[0]
+        return old == new or old is None or new is None or via_id(old) is via_id(new) is None
 
 
 class Staged(NamedTuple):

@@ -41,6 +41,9 @@ HANDSHAKES_PER_WAKE: Final = 4
 BACKLOG_DELAY: Final = 0.005
 MAX_RATELIMIT_ENTRIES: Final = 16384
 MAX_FOREIGN: Final = 256
+# Handshake messages that one neighbour may hand over in a second as a relay: whose they are is
+# only its word, so sources alone would be no limit. As many take 2 % of the time of a core.
+HANDSHAKES_THROUGH_RELAY: Final = 64
 # When to tell that initiations have no answer: at the third retransmission (15 s, less what
 # rounding takes), then at most this often, and ever more rarely. After a pause it is told anew.
 UNANSWERED_AFTER: Final = 14.5

@@ -6,12 +6,13 @@ checks of a data packet is the kernel's: index, age, authenticity, replay, then 
 is, sessions and timers, and only then whether the inner source may come from this peer.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from wgpy.engine import constants
 from wgpy.engine.bulk import Kernels
 from wgpy.engine.common import Common, Outbox
 from wgpy.engine.deadlines import Deadlines
+from wgpy.engine.detours import Detours, Plan
 from wgpy.engine.incoming import Incoming
 from wgpy.engine.indices import IndexTable
 from wgpy.engine.outgoing import Outgoing
@@ -28,12 +29,14 @@ from wgpy.model import (
     Deadline,
     DeviceChange,
     DeviceStatus,
+    Endpoint,
     InterfaceAddress,
     Prefix,
     PublicKey,
     TunBurst,
 )
 from wgpy.wire import messages
+from wgpy.wire.detour import Ids, via_id
 
 
 class Device:
@@ -65,7 +68,10 @@ class Device:
         self._deadlines: Deadlines[Peer] = Deadlines()
         self._outgoing = Outgoing(self._common, self._roster)
         self._relay = Relay(self._common, self._roster) if forward else None
-        self._incoming = Incoming(self._common, self._roster, self._relay, embedded=embedded)
+        self._detours = Detours(self._common, self._roster)
+        self._incoming = Incoming(
+            *(self._common, self._roster, self._relay, self._detours), embedded=embedded
+        )
         self._embedded = embedded
 
     # --- the engine's verbs ---
@@ -75,10 +81,14 @@ class Device:
         if not self._common.up:
             return
         touched: dict[Peer, None] = {}
-        for burst, payload in self._incoming.receive(bursts, touched, now):
-            self._receive_other(payload, burst, touched, now)
+        outside = [burst for burst in bursts if burst.remote.port or self._is_outside(burst)]
+        # What comes out of these through relays has none of its own: the second round ends it.
+        while outside:
+            for burst, payload in self._incoming.receive(outside, touched, now):
+                self._receive_other(payload, burst, touched, now)
+            outside = self._detours.take_arrived()
         self._reception.work_off(touched, now)
-        self._rearm(touched)
+        self._settle(touched, now)
 
     def receive_packets(self, packets: Sequence[TunBurst], now: float) -> None:
         """Take what the host wants sent."""
@@ -87,7 +97,7 @@ class Device:
         runs = self._outgoing.runs(packets, now)
         for run in runs:
             run.send(now)
-        self._rearm(dict.fromkeys(run.peer for run in runs))
+        self._settle(dict.fromkeys(run.peer for run in runs), now)
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that is due at `now`; the next one is later than `now`."""
@@ -95,7 +105,7 @@ class Device:
         for peer in touched:
             peer.handle_deadline(now)
         self._reception.work_off(touched, now)
-        self._rearm(touched)
+        self._settle(touched, now)
 
     def next_deadline(self) -> Deadline | None:
         """Return when to call `handle_deadline`, or None."""
@@ -145,7 +155,7 @@ class Device:
             self.listen_port = change.listen_port
         if change.fwmark is not None:
             self.fwmark = change.fwmark
-        self._rearm(touched)
+        self._settle(touched, now)
 
     def status(self) -> DeviceStatus:
         """Return the device and its peers as they are."""
@@ -158,6 +168,7 @@ class Device:
             peers=self._roster.status(),
             drops=tuple((drop.value, count) for drop, count in self._out.drops.items()),
             relayed=None if self._relay is None else self._relay.relayed,
+            detoured=self._detours.counted,
         )
 
     def set_up(self, now: float, *, up: bool) -> None:
@@ -172,7 +183,7 @@ class Device:
                 peer.went_down("the interface is down")
         if not up:
             self._reception.reset()
-        self._rearm(self._roster.peers.values())
+        self._settle(dict.fromkeys(self._roster.peers.values()), now)
 
     def set_kernels(self, kernels: Kernels | None) -> None:
         """Work on bursts with these from now on; None: packet by packet."""
@@ -213,8 +224,14 @@ class Device:
     # --- for whoever embeds the node ---
 
     def send_datagram(self, burst: Burst) -> None:
-        """Send datagrams that are not WireGuard's; their first byte is >= 0x80."""
-        self._out.bursts.append(burst)
+        """Send datagrams that are not WireGuard's; their first byte is >= 0x80.
+
+        Relays carry none of these.
+        """
+        if via_id(burst.remote) is None:
+            self._out.bursts.append(burst)
+        else:
+            self._drop(Drop.NO_DETOUR)
 
     def send_inner(self, public_key: PublicKey, payloads: Sequence[bytes], now: float) -> bool:
         """Send payloads that are not IP in the peer's session; False if it is no peer."""
@@ -223,8 +240,40 @@ class Device:
             return False
         if payloads:
             peer.send(payloads, 0, self._common.mtu, now)
-            self._rearm([peer])
+            self._settle({peer: None}, now)
         return True
+
+    def set_detours(
+        self,
+        own_id: bytes,
+        neighbours: Mapping[bytes, PublicKey],
+        paths: Mapping[bytes, Ids],
+        *,
+        carries: bool,
+    ) -> None:
+        """Follow what is known of relays; from now on relay messages are not `InnerReceived`.
+
+        Args:
+            own_id: our node id, of 8 bytes as all.
+            neighbours: by node id, the peers that relay messages are handed to and come from.
+            paths: by the node id of who is behind relays (an endpoint `wire.detour.via`), the
+                ids on the way: 1 to 3 relays, the destination last.
+            carries: relay for others.
+        """
+        ids = {key: node_id for node_id, key in neighbours.items()}
+        self._detours.plan = Plan(own_id, dict(neighbours), ids, dict(paths), carries)
+
+    def traffic(self, public_key: PublicKey) -> tuple[int, int, float] | None:
+        """Return bytes received, bytes sent, Unix time of the last handshake; None: no peer."""
+        peer = self._roster.peers.get(public_key)
+        if peer is None:
+            return None
+        return peer.traffic.rx_bytes, peer.traffic.tx_bytes, peer.traffic.last_handshake
+
+    def peer_endpoint(self, public_key: PublicKey) -> Endpoint | None:
+        """Return where a peer is; None if that is unknown, or it is no peer."""
+        peer = self._roster.peers.get(public_key)
+        return None if peer is None else peer.path.endpoint
 
     # --- inside: from the network ---
 
@@ -267,6 +316,15 @@ class Device:
     def _drop(self, drop: Drop, count: int = 1) -> None:
         self._out.drops[drop] += count
 
-    def _rearm(self, peers: Iterable[Peer]) -> None:
-        for peer in peers:
+    def _is_outside(self, burst: Burst) -> bool:
+        """Tell whether a burst may come from the network, where no address is behind relays."""
+        if via_id(burst.remote) is None:
+            return True
+        self._drop(Drop.BAD_DETOUR)
+        return False
+
+    def _settle(self, touched: dict[Peer, None], now: float) -> None:
+        """End a call that moved peers: divert what goes through relays, set deadlines."""
+        self._detours.divert(touched, now)
+        for peer in touched:
             self._deadlines.set(peer, peer.next_deadline())

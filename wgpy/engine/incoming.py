@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from wgpy.engine import constants
 from wgpy.engine.common import Common, Path
+from wgpy.engine.detours import Detours
 from wgpy.engine.peer import Peer
 from wgpy.engine.relay import Relay
 from wgpy.engine.roster import Roster
@@ -17,20 +18,28 @@ from wgpy.errors import Drop, Rejected
 from wgpy.events import InnerReceived
 from wgpy.model import Buffer, Burst, Heads, Opened, TunBurst
 from wgpy.wire import ip, messages
+from wgpy.wire.detour import RELAY, is_relay_message
 
 
 class Incoming:
     """The way of data messages through a device; `embedded` as in `Device`.
 
-    Without a relay all that is good is the host's.
+    Without a relay all IP packets that are good are the host's.
     """
 
     def __init__(
-        self, common: Common[Peer], roster: Roster, relay: Relay | None, *, embedded: bool
+        self,
+        common: Common[Peer],
+        roster: Roster,
+        relay: Relay | None,
+        detours: Detours,
+        *,
+        embedded: bool,
     ) -> None:
         self._common = common
         self._roster = roster
         self._relay = relay
+        self._detours = detours
         self._embedded = embedded
 
     # hot path: bench/engine
@@ -100,12 +109,16 @@ class Incoming:
         """Check plaintexts that are not empty, and hand on those that are good."""
         received = 0
         packets: list[Buffer] = []
+        relayed: list[Buffer] = []
         lookup = self._roster.routes.lookup
         for plaintext in plaintexts:
             try:
                 source, size = ip.source_and_size_untrusted(plaintext)
             except Rejected as rejected:
-                self._receive_inner(peer, plaintext, rejected.drop)
+                if self._detours.plan is not None and is_relay_message(plaintext):
+                    relayed.append(plaintext)
+                else:
+                    self._receive_inner(peer, plaintext, rejected.drop)
                 continue
             if lookup(source) is not peer:
                 self._reject(peer, burst, source, now)
@@ -115,6 +128,10 @@ class Incoming:
             if burst.tos:
                 packet = ip.ecn_from_outer(packet, burst.tos)
             packets.append(packet)
+        if relayed:
+            received += sum(map(len, relayed))
+            received += messages.DATA_OVERHEAD * len(relayed)
+            self._detours.receive(peer, relayed, burst, touched, now)
         peer.count_received(received)
         if self._relay is not None:
             packets = self._relay.take(peer, packets, touched, now)
@@ -159,6 +176,13 @@ class Incoming:
                 return
         touched[peer] = None
         peer.received(session, Path(burst.remote, burst.local), now, data=max(sizes) > 0)
+        if (
+            smallest > 0
+            and self._detours.plan is not None
+            and opened.buffer[0] == RELAY
+            and self._detours.take_burst(peer, opened, burst, touched, now)
+        ):
+            return
         if smallest > 0 and not ip.marks(burst.tos):
             way = None if self._relay is None else self._relay.way_untrusted(opened.row(0))
             if self._relay is None or way is None:

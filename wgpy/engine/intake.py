@@ -18,6 +18,7 @@ from wgpy.engine.cookie import CookieChecker
 from wgpy.engine.ratelimit import RateLimiter
 from wgpy.errors import Drop, Rejected
 from wgpy.model import Buffer, Endpoint, Local
+from wgpy.wire.detour import via_id
 
 
 class Waiting(NamedTuple):
@@ -70,7 +71,8 @@ class Intake:
             if not self._checker.mac2_matches(message, remote, now):
                 self._demanded += 1
                 return self._checker.reply(message, remote, now)
-            if not self._limiter.allow(remote.host, now):
+            # All who come through relays have one /64: there the id tells them apart.
+            if not self._limiter.allow(via_id(remote) or remote.host, now):
                 raise Rejected(Drop.RATE_LIMITED)
         if len(self._queue) >= constants.MAX_QUEUED_HANDSHAKES:
             raise Rejected(Drop.HANDSHAKE_QUEUE_FULL)

@@ -1,9 +1,32 @@
-"""Routes through the interface that have an MTU of their own: padding must not exceed it."""
+"""How large packets may be: by their route, by the way to their peer, and what of the others.
 
-from collections.abc import Iterable
+Routes through the interface may have an MTU of their own; padding must not exceed it. What goes
+through relays has to leave room for their headers.
+"""
+
+from collections.abc import Iterable, Sequence
 
 from wgpy.engine.allowedips import AllowedIPs
-from wgpy.model import Prefix
+from wgpy.model import Buffer, Endpoint, Prefix
+from wgpy.wire import hop
+from wgpy.wire.detour import VIA_MTU, via_id
+
+
+def towards(endpoint: Endpoint | None, mtu: int) -> int:
+    """Return the MTU of the way to a peer; `mtu` is that of the route, 0 if unknown."""
+    if endpoint is None or via_id(endpoint) is None:
+        return mtu
+    return min(mtu or VIA_MTU, VIA_MTU)
+
+
+def fitting(packet: Buffer, mtu: int) -> Sequence[Buffer]:
+    """Return what leaves of a sound packet: itself, or its fragments; nothing if it is too big.
+
+    Of an MTU of 0 nothing is known.
+    """
+    if not mtu or len(packet) <= mtu:
+        return (packet,)
+    return [*hop.fragments(packet, mtu)] if hop.may_fragment(packet) else ()
 
 
 class RouteMtus:

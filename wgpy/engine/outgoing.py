@@ -9,13 +9,13 @@ from typing import Final, NamedTuple
 
 from wgpy.engine.common import Common
 from wgpy.engine.loops import is_loop
-from wgpy.engine.mtu import RouteMtus
+from wgpy.engine.mtu import RouteMtus, fitting, towards
 from wgpy.engine.peer import Peer
 from wgpy.engine.ratelimit import RateLimiter
 from wgpy.engine.roster import Roster
 from wgpy.errors import Drop, Rejected
 from wgpy.model import Buffer, Prefix, TunBurst
-from wgpy.wire import icmp, ip
+from wgpy.wire import hop, icmp, ip
 
 _NO_FLOW: Final = ()
 
@@ -32,10 +32,10 @@ class Run(NamedTuple):
 
     def send(self, now: float) -> None:
         """Hand the run to its peer."""
-        if self.burst is None:
-            self.peer.send(self.packets, self.tos, self.mtu, now)
-        else:
+        if self.burst is not None:
             self.peer.send_burst(self.burst, self.tos, self.mtu, now)
+        elif self.packets:
+            self.peer.send(self.packets, self.tos, self.mtu, now)
 
 
 class Outgoing:
@@ -75,24 +75,66 @@ class Outgoing:
             flow_of_run = _NO_FLOW
             destination = ip.destination_untrusted(packet)
             peer = self._peer_for(destination, packet, now)
-            if peer is None:
+            if peer is None or (endpoint := peer.path.endpoint) is None:
                 continue
             tos = ip.ecn_to_outer(packet)
             mtu = self._route_mtus.lookup(destination, self._common.mtu)
-            if not whole:
+            pieces: list[Buffer] | None = None
+            if not endpoint.port:  # as behind relays; else the host has kept to the MTU
+                mtu = towards(endpoint, mtu)
+                pieces = self._pieces(burst, packet, mtu, now, whole=whole)
+            if pieces is None and not whole:
                 latest.pop(peer, None)
                 runs.append(new(Run, (peer, tos, mtu, [], burst)))
                 continue
-            # What goes to where the peer is has to be looked at packet by packet.
-            if peer.path.endpoint is not None and destination != peer.path.endpoint.host:
+            # What goes through relays, or to where the peer is, is looked at one by one.
+            if endpoint.port and destination != endpoint.host:
                 flow_of_run = flow
             run = latest.get(peer)
             if run is None or run.tos != tos or run.mtu != mtu:
                 run = latest[peer] = new(Run, (peer, tos, mtu, [], None))
                 runs.append(run)
             together = run.packets
-            together.append(packet)
+            together += [packet] if pieces is None else pieces
         return runs
+
+    def _pieces(
+        self, burst: TunBurst, packet: Buffer, mtu: int, now: float, *, whole: bool
+    ) -> list[Buffer] | None:
+        """Return what may go of packets that are too big for their way; None if they are not.
+
+        The first that must not be cut is answered by ICMP. A super packet may be malformed.
+        """
+        packets, kernels = [packet], self._common.kernels
+        if whole and (not mtu or len(packet) <= mtu):
+            return None
+        if not whole:
+            assert kernels is not None, "nobody asked the host for super packets"
+            try:
+                if kernels.measure_untrusted(burst).size <= mtu:
+                    return None
+            except Rejected:
+                return None
+            packets = kernels.segment(burst)
+        kept: list[Buffer] = []
+        refused: list[Buffer] = []
+        for each in packets:
+            fit = fitting(each, mtu) if hop.is_sound(each) else ()
+            kept += fit
+            refused += () if fit else (each,)
+        if refused:
+            self._common.out.drops[Drop.TOO_BIG] += len(refused)
+            self._answer(refused[0], icmp.too_big(refused[0], mtu), now)
+        return kept
+
+    def _answer(self, packet: Buffer, answer: bytes | None, now: float) -> None:
+        """Send the host an error about one of its packets, if that is not too soon."""
+        try:
+            source, _ = ip.source_and_size_untrusted(packet)
+        except Rejected:
+            return
+        if answer is not None and self._icmp_limit.allow(source, now):
+            self._common.out.packets.append(TunBurst(answer))
 
     def _whole(self, burst: TunBurst) -> tuple[Buffer, bool]:
         """Return the packet, its checksum filled in; False if it is a super packet.
@@ -126,14 +168,7 @@ class Outgoing:
         drop = Drop.NO_PEER if peer is None else Drop.NO_ENDPOINT
         who = None if peer is None else peer.public_key
         self._common.out.reject(drop, now, None, who, ip.destination_untrusted(packet))
-        try:
-            source, _ = ip.source_and_size_untrusted(packet)
-        except Rejected:
-            return
-        if self._icmp_limit.allow(source, now):
-            answer = icmp.unreachable(packet)
-            if answer is not None:
-                self._common.out.packets.append(TunBurst(answer))
+        self._answer(packet, icmp.unreachable(packet), now)
 
     def _drop(self, drop: Drop) -> None:
         self._common.out.drops[drop] += 1

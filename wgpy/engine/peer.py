@@ -6,7 +6,7 @@ The rules of the kernel's send.c, receive.c and timers.c, in this node's words:
   handshake. Handshakes of one peer begin at most every REKEY_TIMEOUT.
 - Whoever began the session renews it: on sending after REKEY_AFTER_TIME, on receiving shortly
   before REJECT_AFTER_TIME. The responder relies on that.
-- Every authentic packet, whatever is in it, tells where the peer is.
+- Every authentic packet, whatever is in it, tells where the peer is, as far as `Path` says.
 """
 
 from collections import deque
@@ -147,6 +147,11 @@ class Peer:
         self._timers.attempts = 0
         self._send_initiation(now)
 
+    def can_send(self, now: float) -> bool:
+        """Tell whether there is a session to send with at once."""
+        session = self._slots.current
+        return session is not None and session.can_send(1, now)
+
     def sends_with(self, index: int) -> bool:
         """Tell whether messages to this peer begin with an index: ours, or of its sessions."""
         owner, _ = self._common.indices.lookup(index) or (None, None)
@@ -171,8 +176,7 @@ class Peer:
         self._handshake_sent_at = now
         self._begin_session(keys, index, now, initiator=False)
         self._send_handshake(response.encode(), now)
-        event = HandshakeAnswered(self.public_key, self.path.endpoint)
-        self._common.out.events.append(event)
+        self._common.out.events.append(HandshakeAnswered(self.public_key, self.path.endpoint))
         self._heard(now)
 
     def receive_response(self, message: Response, path: Path, now: float) -> None:
@@ -213,7 +217,8 @@ class Peer:
 
     def received(self, session: Session, path: Path, now: float, *, data: bool) -> None:
         """Act on authentic messages on a session; `data` tells if one was no keepalive."""
-        self._move(path)
+        if path.may_follow(self.path):
+            self._move(path)
         gone = self._slots.confirm(session)
         if gone is not None:
             self._drop_sessions(gone)
@@ -329,9 +334,6 @@ class Peer:
             return
         self._send_handshake(message.encode(), now)
         self._timers.handshake_initiated(now)
-        self._tell_initiated(now)
-
-    def _tell_initiated(self, now: float) -> None:
         events, endpoint = self._common.out.events, self.path.endpoint
         seconds = self._silence.initiated(now)
         events.append(HandshakeSent(self.public_key, endpoint, self._silence.attempts))
@@ -356,9 +358,8 @@ class Peer:
     def _wins_tie(self) -> bool:
         """Tell whether our initiation stays valid though we answer one of the peer's.
 
-        Deviation: the paper lets the newer replace the other, and if the two crossed on their
-        way both sides end as responders that must not send. Here the greater public key's may
-        still be answered; so one round trip decides, not the jitter of retries.
+        Deviation: the paper lets the newer replace the other: if two crossed, both sides end as
+        responders that must not send. Here one round trip decides, not the jitter of retries.
         """
         static = self._common.static
         return static is not None and static.public > self.public_key

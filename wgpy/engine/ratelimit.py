@@ -1,7 +1,8 @@
 """How fast one source may cause handshakes under load: a token bucket per source (paper 5.3).
 
-A source is an IPv4 address or an IPv6 /64: who has one address of a /64 has them all. Each may
-send RATELIMIT_BURST at once and RATELIMIT_PER_SECOND in the long run.
+A source is an IPv4 address or an IPv6 /64: who has one address of a /64 has them all. Behind
+relays it is the node's id, of 8 bytes as well. Each may send RATELIMIT_BURST at once and
+RATELIMIT_PER_SECOND in the long run, unless a limiter has numbers of its own.
 """
 
 from collections import OrderedDict
@@ -14,9 +15,6 @@ from wgpy.engine.constants import (
 )
 
 _NETWORK_SIZE: Final = 8
-# Tokens are kept as the seconds that they take to come.
-_COST: Final = 1 / RATELIMIT_PER_SECOND
-_FULL: Final = RATELIMIT_BURST * _COST
 # Instants are floats; a token that is due must not be missed by a rounding.
 _ROUNDING: Final = 1e-6
 # Seconds without a handshake after which a source is forgotten; its bucket is full by then.
@@ -32,7 +30,13 @@ class RateLimiter:
     sources that have a bucket keep being served.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, per_second: int = RATELIMIT_PER_SECOND, burst: int = RATELIMIT_BURST
+    ) -> None:
+        assert burst <= per_second * _IDLE, "who was forgotten has a full bucket"
+        # Tokens are kept as the seconds that they take to come.
+        self._cost = 1 / per_second
+        self._full = burst * self._cost
         # Tokens and when they were counted, by source, longest idle first.
         self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
 
@@ -40,19 +44,22 @@ class RateLimiter:
         return len(self._buckets)
 
     def allow(self, host: bytes, now: float) -> bool:
-        """Take a token from the bucket of a packed address; return False if there is none."""
+        """Take a token from the bucket of a packed address; return False if there is none.
+
+        A key or an id is as good, of which the first 8 bytes count.
+        """
         self._collect(now)
         source = host[:_NETWORK_SIZE]
         bucket = self._buckets.get(source)
         if bucket is None:
             if len(self._buckets) >= MAX_RATELIMIT_ENTRIES:
                 return False
-            self._buckets[source] = (_FULL - _COST, now)
+            self._buckets[source] = (self._full - self._cost, now)
             return True
         tokens, counted_at = bucket
-        tokens = min(_FULL, tokens + now - counted_at)
-        allowed = tokens + _ROUNDING >= _COST
-        self._buckets[source] = (tokens - _COST if allowed else tokens, now)
+        tokens = min(self._full, tokens + now - counted_at)
+        allowed = tokens + _ROUNDING >= self._cost
+        self._buckets[source] = (tokens - self._cost if allowed else tokens, now)
         self._buckets.move_to_end(source)
         return allowed
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from wgpy.engine.common import Common
 from wgpy.engine.loops import is_loop
-from wgpy.engine.mtu import RouteMtus
+from wgpy.engine.mtu import RouteMtus, fitting, towards
 from wgpy.engine.peer import Peer
 from wgpy.engine.ratelimit import RateLimiter
 from wgpy.engine.roster import Roster
@@ -99,7 +99,7 @@ class Relay:
             if peer is None:
                 rest.append(packet)
                 continue
-            mtu = self._mtu(destination)
+            mtu = self._mtu(destination, peer)
             if not self._passes(packet, destination, sender, peer, now):
                 continue
             pieces = self._pieces(packet, sender, mtu, now)
@@ -130,7 +130,7 @@ class Relay:
             return False
         source, size = ip.source_and_size_untrusted(head)
         destination = ip.destination_untrusted(head)
-        mtu = self._mtu(destination)
+        mtu = self._mtu(destination, peer)
         if (
             self._roster.routes.lookup(source) is not sender
             or not self._may_come_from(source)
@@ -188,18 +188,17 @@ class Relay:
 
     def _pieces(self, packet: Buffer, sender: Peer, mtu: int, now: float) -> Sequence[Buffer]:
         """Return what leaves of a packet, a hop further: itself, or its fragments."""
-        if not mtu or len(packet) <= mtu:
-            return (hop.take_hop(packet),)
-        if hop.may_fragment(packet):
-            return [*hop.fragments(hop.take_hop(packet), mtu)]
-        self._drop(Drop.TOO_BIG)
-        if self._may_answer(sender, now):
-            self._answer(icmp.too_big(packet, mtu, self._speaker(packet)), sender, now)
-        return ()
+        pieces = fitting(hop.take_hop(packet), mtu)
+        if not pieces:
+            self._drop(Drop.TOO_BIG)
+            if self._may_answer(sender, now):
+                self._answer(icmp.too_big(packet, mtu, self._speaker(packet)), sender, now)
+        return pieces
 
-    def _mtu(self, destination: bytes) -> int:
-        """Return the MTU of the way to a packed address, 0 if it is unknown."""
+    def _mtu(self, destination: bytes, peer: Peer) -> int:
+        """Return the MTU of the way to a packed address of a peer, 0 if it is unknown."""
         mtu = self._route_mtus.lookup(destination, self._common.mtu)
+        mtu = towards(peer.path.endpoint, mtu)
         return mtu and max(mtu, _LEAST_MTU[len(destination)])
 
     def _may_answer(self, sender: Peer, now: float) -> bool:

@@ -21,6 +21,7 @@ from wgpy.events import (
     InnerReceived,
     LoadChanged,
     MessageRejected,
+    RelayFailed,
     Roamed,
     SessionEnded,
 )
@@ -81,8 +82,8 @@ def line_of(event: Event) -> Line | None:
             return _of_peer(logging.INFO, "session_ended", peer, text, {"why": why})
         case LoadChanged(under_load):
             return _load_changed(under_load=under_load)
-        case MessageRejected():
-            return _rejected(event)
+        case MessageRejected() | RelayFailed():
+            return _rejected(event) if isinstance(event, MessageRejected) else _failed(event)
         case DatagramReceived() | InnerReceived():
             return None
         case _:
@@ -102,6 +103,13 @@ def _load_changed(*, under_load: bool) -> Line:
         text = "under load, handshakes need a cookie: is this host being flooded?"
         return Line(logging.WARNING, "under_load", text, rare="under_load")
     return Line(logging.INFO, "load_over", "no longer under load", rare="load_over")
+
+
+def _failed(event: RelayFailed) -> Line:
+    destination, failed = event.destination.hex(), event.failed.hex()
+    text = f"on the way through relays to node {destination} {failed} is not reached"
+    fields = {"destination": destination, "failed": failed}
+    return Line(logging.INFO, "relay_failed", text, fields, rare=("relay", destination))
 
 
 def _of_handshake(event: _OfHandshake) -> Line:

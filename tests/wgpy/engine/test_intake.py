@@ -12,6 +12,7 @@ from wgpy.engine.cookie import CookieHolder
 from wgpy.engine.intake import Intake, Waiting
 from wgpy.errors import Drop, Rejected
 from wgpy.model import Endpoint
+from wgpy.wire.detour import via
 from wgpy.wire.messages import CookieReply, Initiation
 
 BOB = bytes(range(32))
@@ -104,3 +105,16 @@ def test_a_message_that_waits_is_a_copy(intake):
     intake.admit_untrusted(memoryview(buffer), host(1), None, 0.0)
     buffer[:] = bytes(len(buffer))
     assert intake.take()[0].message == SEALED
+
+
+def test_under_load_each_node_behind_relays_has_a_rate_of_its_own(intake):
+    fill(intake)
+    somebody, another = via(b"somebody"), via(b"another1")
+    assert somebody.host[:8] == another.host[:8]
+    message = proven(intake, somebody, 0.0)
+    for _ in range(5):
+        assert intake.admit_untrusted(message, somebody, None, 0.0) is None
+    refused = rejection(lambda: intake.admit_untrusted(message, somebody, None, 0.0))
+    assert refused is Drop.RATE_LIMITED
+    message = proven(intake, another, 0.0)
+    assert intake.admit_untrusted(message, another, None, 0.0) is None

@@ -123,3 +123,11 @@ def test_no_history_gives_a_source_more_than_burst_and_rate(steps):
             times.append(now)
             for first, since in enumerate(times):
                 assert len(times) - first <= 5 + (now - since) * 20 + 0.001
+
+
+def test_a_limiter_may_have_numbers_of_its_own():
+    limiter = RateLimiter(10, 10)
+    allowed = [limiter.allow(b"somebody", 0.0) for _ in range(20)]
+    assert allowed == [True] * 10 + [False] * 10
+    assert limiter.allow(b"somebody", 0.1)
+    assert not limiter.allow(b"somebody", 0.1)

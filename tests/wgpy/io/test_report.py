@@ -18,6 +18,7 @@ from wgpy.events import (
     InnerReceived,
     LoadChanged,
     MessageRejected,
+    RelayFailed,
     Roamed,
     SessionEnded,
 )
@@ -83,6 +84,11 @@ EVENTS: list[tuple[Event, str, str]] = [
         HandshakeUnanswered(PEER, None, 15.2),
         "INFO",
         f"{NAME} no endpoint is known, and it has not called for 15 s",
+    ),
+    (
+        RelayFailed(b"abcdefgh", b"ijklmnop"),
+        "INFO",
+        "on the way through relays to node 6162636465666768 696a6b6c6d6e6f70 is not reached",
     ),
     (
         MessageRejected(Drop.BAD_MAC1, HOME),
