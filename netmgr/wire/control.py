@@ -5,8 +5,9 @@ it is no IP packet, and the length tells the body from WireGuard's padding. Kind
 are the relays of the node. What is not known is ignored.
 
 kind           body
-0x02 PING      txid 8 | flags: 1 = the sender wants to be a neighbour
-0x03 PONG      txid 8 | observed endpoint 19 (none if it came through relays); flags as PING
+0x02 PING      txid 8 | total digest 8 | round trip u32 in us, 0 if unknown;
+               flags: 1 = the sender wants to be a neighbour
+0x03 PONG      txid 8 | total digest 8 | observed endpoint 19, none if relayed; flags as PING
 0x05 CALL_ME   endpoints, 19 each, at most 16: where to probe the sender; flags: 1 = answer so
 0x10 OBJECTS   signed objects, each behind its length u16
 0x11 DIGEST    64 buckets of 8; flags: 1 = an answer to one
@@ -15,7 +16,7 @@ kind           body
 
 from collections.abc import Iterable, Sequence
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from netmgr.errors import Reason, Rejected
 from netmgr.wire.fields import (
@@ -40,7 +41,9 @@ MAX_CANDIDATES: Final = 16
 # Of the objects of one message; with the tunnel's and all outer headers it passes 1280.
 OBJECTS_SIZE: Final = 1100
 _HEAD: Final = Struct(">B B H")
-_TXID_SIZE: Final = 8
+_PING: Final = Struct(">8s 8s I")
+_PONG: Final = Struct(">8s 8s")
+_MOST: Final = 0xFFFFFFFF
 
 
 class Message(NamedTuple):
@@ -70,31 +73,52 @@ def split_untrusted(payload: Buffer) -> Message:
     return Message(kind, bool(flags & FLAG), bytes(payload[_HEAD.size : _HEAD.size + length]))
 
 
-def txid_untrusted(body: bytes) -> bytes:
-    """Return what names a PING.
+class Ping(NamedTuple):
+    """A question that proves the way both ways; `rtt_us` is what the sender last measured."""
 
-    Raises:
-        Rejected: MALFORMED.
-    """
-    if len(body) != _TXID_SIZE:
-        raise Rejected(Reason.MALFORMED)
-    return body
+    txid: bytes
+    digest: bytes
+    rtt_us: int
+
+    def encode(self) -> bytes:
+        """Return the body."""
+        return _PING.pack(self.txid, self.digest, min(self.rtt_us, _MOST))
+
+    @classmethod
+    def decode_untrusted(cls, body: bytes) -> Self:
+        """Return the question in a body.
+
+        Raises:
+            Rejected: MALFORMED.
+        """
+        if len(body) != _PING.size:
+            raise Rejected(Reason.MALFORMED)
+        return cls(*_PING.unpack(body))
 
 
-def encode_pong(txid: bytes, observed: Endpoint | None) -> bytes:
-    """Return the body of the answer to a PING that came from `observed`."""
-    return txid + encode_endpoint(observed)
+class Pong(NamedTuple):
+    """The answer: where the Ping came from as the other saw it."""
 
+    txid: bytes
+    digest: bytes
+    observed: Endpoint | None
 
-def decode_pong_untrusted(body: bytes) -> tuple[bytes, Endpoint | None]:
-    """Return the name of the PING, and where it came from as the other saw it.
+    def encode(self) -> bytes:
+        """Return the body."""
+        return _PONG.pack(self.txid, self.digest) + encode_endpoint(self.observed)
 
-    Raises:
-        Rejected: MALFORMED.
-    """
-    if len(body) != _TXID_SIZE + ENDPOINT_SIZE:
-        raise Rejected(Reason.MALFORMED)
-    return body[:_TXID_SIZE], decode_endpoint_untrusted(body[_TXID_SIZE:])
+    @classmethod
+    def decode_untrusted(cls, body: bytes) -> Self:
+        """Return the answer in a body.
+
+        Raises:
+            Rejected: MALFORMED.
+        """
+        if len(body) != _PONG.size + ENDPOINT_SIZE:
+            raise Rejected(Reason.MALFORMED)
+        observed = decode_endpoint_untrusted(body[_PONG.size :])
+        txid, digest = _PONG.unpack_from(body)
+        return cls(txid, digest, observed)
 
 
 def encode_endpoints(endpoints: Iterable[Endpoint]) -> bytes:

@@ -1,8 +1,8 @@
 """Messages outside the tunnel: first contact, probes of paths, hellos on a LAN; big-endian.
 
 A frame is `kind u8 (>= 0x80) | version u8 | length u16 | nonce 24 | mac 16 | box`; length is
-that of the whole. The mac is over all but itself and is checked first; the box is sealed under the
-nonce with the first four bytes as additional data, so it is 16 bytes longer than its body.
+that of the whole. The mac is over all but itself and is checked first; the box is sealed under
+the nonce with the first four bytes as additional data, so it is 16 bytes longer than its body.
 
 kind            body
 0x80 KNOCK      nonce 16 | identity 32 | versions u8 u8 | zeros up to a frame of 512

@@ -1,0 +1,153 @@
+"""What this node says about itself: its Record, its Links, its Routes, and goodbye.
+
+Each is signed anew when it has changed, at most once a second, and every few hours; sequence
+numbers are never used twice. Of Links only changes that matter are told (see `measure`).
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from netmgr import events
+from netmgr.engine.common import Context
+from netmgr.engine.flood import OwnEcho
+from netmgr.engine.measure import Damping
+from netmgr.engine.remote import Remote
+from netmgr.model import Candidate, Kind
+from netmgr.wire import objects
+from netmgr.wire.objects import Edge, Offer, Record
+from wgpy.model import Prefix
+
+# Seconds between two Records of one node at least, and at most.
+LEAST_INTERVAL: Final = 1.0
+REFRESH: Final = 4 * 3600.0
+# Jumps of our own sequence number within a minute that mean a twin.
+TWIN_JUMPS: Final = 3
+_MINUTE: Final = 60.0
+_DEFAULTS: Final = (Prefix(bytes(4), 0), Prefix(bytes(16), 0))
+
+
+class Announcer:
+    """Signs and floods what this node says; `silent` once a twin of it was seen."""
+
+    def __init__(self, context: Context, now: float) -> None:
+        self._context = context
+        self.silent = False
+        self._record: Record | None = None
+        self._record_at = float("-inf")
+        self._refresh_at = now + REFRESH
+        self._damping = Damping()
+        self._edges: dict[bytes, Edge] = {}
+        self._offers: tuple[Offer, ...] = ()
+        self._jumps: list[float] = []
+        self.record(now)
+        self.routes(now)
+
+    def next_at(self) -> float:
+        """Return when `handle` has something to do."""
+        due = [self._refresh_at]
+        if self._wanted_record() != self._record:
+            due.append(self._record_at + LEAST_INTERVAL)
+        if self._damping.due_at is not None:
+            due.append(self._damping.due_at)
+        return min(due)
+
+    def handle(self, now: float) -> None:
+        """Sign what has changed, or has become old."""
+        if self._refresh_at <= now:
+            self._refresh_at = now + REFRESH * self._context.share(0.75, 1.25)
+            self._record = None
+        if self._record_at + LEAST_INTERVAL <= now:
+            self.record(now)
+        if self._damping.due_at is not None and self._damping.due_at <= now:
+            self._tell_links(now)
+
+    def record(self, now: float) -> None:
+        """Sign the Record if it has changed."""
+        wanted = self._wanted_record()
+        if wanted != self._record:
+            self._record, self._record_at = wanted, now
+            self._sign(objects.RECORD, objects.encode_record(wanted), now)
+
+    def links(self, remotes: Iterable[Remote], now: float) -> None:
+        """Follow the edges that there are to tell of."""
+        self._edges = {
+            remote.short: Edge(remote.short, int(remote.rtt * 1_000_000), remote.loss)
+            for remote in remotes
+            if remote.rtt is not None
+        }
+        self._tell_links(now)
+
+    def routes(self, now: float) -> None:
+        """Sign the prefixes behind this node if they have changed."""
+        settings = self._context.settings
+        offers = [Offer(prefix, 0) for prefix in settings.routes]
+        if settings.exit_node:
+            offers += [Offer(prefix, 0, exit=True) for prefix in _DEFAULTS[:1]]
+        if tuple(offers) != self._offers:
+            self._offers = tuple(offers)
+            self._sign(objects.ROUTES, objects.encode_routes(self._offers), now)
+
+    def leave(self, now: float) -> None:
+        """Say goodbye."""
+        self._sign(objects.LEAVE, objects.encode_leave(), now)
+
+    def accept(self, body: bytes, now: float) -> None:
+        """Sign that a name belongs to another identity from now on."""
+        self._sign(objects.ACCEPT, body, now)
+
+    def echoed(self, echo: OwnEcho, now: float) -> None:
+        """Answer an object of ours from elsewhere: a restored backup, or a twin."""
+        self._jumps = [at for at in self._jumps if now - at < _MINUTE] + [now]
+        if len(self._jumps) >= TWIN_JUMPS and not self.silent:
+            self.silent = True
+            self._context.out.events.append(events.TwinSeen(silent=True))
+            return
+        self._context.out.events.append(events.TwinSeen(silent=False))
+        self._context.next_seq(echo.seq + 1)
+        self._record = None
+        self.record(now)
+        self._damping = Damping()
+        self._tell_links(now)
+        self._offers = ()
+        self.routes(now)
+
+    # --- inside ---
+
+    def _wanted_record(self) -> Record:
+        context = self._context
+        settings = context.settings
+        features = objects.METERED if settings.metered else objects.RELAYS
+        if settings.routes or settings.exit_node:
+            features |= objects.GATEWAY
+        if context.is_seed:
+            features |= objects.SEED
+        places = [Candidate(endpoint, Kind.LOCAL) for endpoint in context.local]
+        places += [Candidate(endpoint, Kind.OBSERVED) for endpoint in context.observed]
+        unique = dict(reversed(places))
+        candidates = [Candidate(endpoint, kind) for endpoint, kind in unique.items()]
+        chosen = tuple(reversed(candidates))[: objects.MAX_CANDIDATES]
+        return Record(settings.name, settings.address, features, candidates=chosen)
+
+    def _tell_links(self, now: float) -> None:
+        edges = self._damping.update(self._edges, now)
+        if edges is None:
+            return
+        seq = self._context.next_seq(0)
+        bodies = objects.encode_links(edges)
+        for part, body in enumerate(bodies):
+            self._sign(objects.LINKS, body, now, part=part, seq=seq)
+
+    def _sign(
+        self, kind: int, body: bytes, now: float, *, part: int = 0, seq: int | None = None
+    ) -> None:
+        if self.silent:
+            return
+        context = self._context
+        number = context.next_seq(0) if seq is None else seq
+        identity = context.identity
+        blob = objects.encode(
+            kind, part, identity.public, number, body, context.keys.net_id, identity.sign
+        )
+        if kind == objects.RECORD:
+            context.own_record = blob
+        context.objects.receive_untrusted(blob, None, now)

@@ -1,0 +1,97 @@
+"""What the parts of one mesh share: who we are, whom we know, and where output goes."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Final, Protocol
+
+from netmgr.effects import Effect
+from netmgr.engine.flood import Objects
+from netmgr.engine.remote import Remote
+from netmgr.engine.signing import Identity, NetworkKeys
+from netmgr.engine.trust import Trust
+from netmgr.errors import Reason
+from netmgr.events import Event
+from netmgr.model import Settings
+from netmgr.wire.objects import METERED, Record
+from wgpy.model import Endpoint, PublicKey
+
+# Events nobody took; the oldest go first.
+MAX_EVENTS: Final = 4096
+
+
+class Channel(Protocol):
+    """What the mesh asks of the WireGuard device, whichever it is."""
+
+    def endpoint(self, public_key: PublicKey) -> Endpoint | None:
+        """Return where the device sends to at the moment."""
+
+    def traffic(self, public_key: PublicKey) -> tuple[int, int, float]:
+        """Return bytes received and sent, and Unix time of the last handshake (0.0: never)."""
+
+    def active(self) -> Iterable[tuple[PublicKey, bool, bool]]:
+        """Yield peers whose bytes grew since the last call: received grew, sent grew."""
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What the mesh wants done and tells, in order; whoever drives it takes it away."""
+
+    effects: list[Effect] = field(default_factory=list)
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+    drops: Counter[Reason] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Context:
+    """The surroundings of all parts.
+
+    `next_seq` gives a number never used before, and not less than what it is given.
+    """
+
+    settings: Settings
+    identity: Identity
+    keys: NetworkKeys
+    entropy: Callable[[int], bytes]
+    next_seq: Callable[[int], int]
+    channel: Channel
+    objects: Objects
+    trust: Trust
+    out: Outbox = field(default_factory=Outbox)
+    # By identity, by WireGuard key, by short id.
+    remotes: dict[bytes, Remote] = field(default_factory=dict)
+    by_key: dict[PublicKey, Remote] = field(default_factory=dict)
+    by_short: dict[bytes, Remote] = field(default_factory=dict)
+    # What others may reach us at: of the host's interfaces, and as others saw us.
+    local: tuple[Endpoint, ...] = ()
+    observed: tuple[Endpoint, ...] = ()
+    # Signed, as others get it.
+    own_record: bytes = b""
+
+    def share(self, low: float, high: float) -> float:
+        """Return a random number between two."""
+        return low + (high - low) * int.from_bytes(self.entropy(2)) / 65535
+
+    @property
+    def is_seed(self) -> bool:
+        """Whether network.yaml names this node."""
+        own = self.settings.address
+        return any(peer.address == own for peer in self.settings.network.peers)
+
+    def is_static(self, remote: Remote) -> bool:
+        """Tell whether network.yaml names a node."""
+        address = None if remote.record is None else remote.record.address
+        return address is not None and any(
+            peer.address == address for peer in self.settings.network.peers
+        )
+
+
+def is_metered(record: Record | None) -> bool:
+    """Tell whether a node pays for its bytes."""
+    return record is not None and bool(record.features & METERED)
+
+
+def text(address: bytes | None) -> str:
+    """Return an address for people, "" for none."""
+    return "" if not address else str(ip_address(address))

@@ -1,0 +1,280 @@
+"""How nodes find each other: knocks at static peers, hellos on the LAN, places of old.
+
+A static peer is knocked at for ever: at once, then ever more rarely up to every 30 seconds, at
+its WireGuard port and its admin port in turn of all addresses that its name has. Hearing a
+hello leads to a knock. While nobody answers, places where nodes once were are knocked at too.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from netmgr import events
+from netmgr.effects import CallLan, Resolve, SendDatagram
+from netmgr.engine.common import Context
+from netmgr.engine.knock import Door, Knocker, Rate
+from netmgr.engine.members import Members
+from netmgr.engine.remote import Remote
+from netmgr.engine.signing import same
+from netmgr.errors import Reason, Rejected
+from netmgr.model import Candidate, HostPort, Kind, StaticPeer
+from netmgr.wire import frames
+from netmgr.wire.frames import LanHello
+from netmgr.wire.objects import RECORD, split_untrusted
+from wgpy.model import Buffer, Endpoint, Local
+
+FIRST_KNOCK: Final = 0.25
+LAST_KNOCK: Final = 30.0
+# Seconds between questions for the address of a name.
+RESOLVE_SILENT: Final = 60.0
+RESOLVE_CONNECTED: Final = 300.0
+# Seconds after the start at which hellos go out on the LAN, and between them later.
+HELLOS: Final = (0.0, 1.0, 3.0)
+HELLO_INTERVAL: Final = 30.0
+METERED_HELLO_INTERVAL: Final = 600.0
+# Seconds between knocks at places of old while nobody answers.
+OLD_PLACE_INTERVAL: Final = 5.0
+SILENCE_TOLD: Final = 30.0
+_OWN_HELLOS: Final = 8
+_HELLO_NONCE: Final = 16
+
+
+@dataclass(slots=True)
+class Seed:
+    """A static peer: where its name leads, and when it is knocked at next."""
+
+    peer: StaticPeer
+    endpoints: tuple[Endpoint, ...] = ()
+    resolve_at: float = 0.0
+    knock_at: float = 0.0
+    tries: int = 0
+    silent_since: float | None = None
+    told: bool = False
+
+    def places(self) -> list[HostPort]:
+        """Return where it is asked for: its two ports."""
+        host, port = self.peer.place
+        ports = dict.fromkeys((port, self.peer.admin_port or port))
+        return [HostPort(host, each) for each in ports]
+
+
+class Contacts:
+    """First contact in both roles; `met` is called with a node and a place it was proven at."""
+
+    def __init__(
+        self,
+        context: Context,
+        members: Members,
+        met: Callable[[Remote, Endpoint, float], None],
+        now: float,
+    ) -> None:
+        self._context = context
+        self._members = members
+        self._met = met
+        entropy, keys = context.entropy, context.keys
+        self._door = Door(keys, entropy, lambda one: context.trust.how(one) is not None)
+        self._knocker = Knocker(keys, context.identity.public, entropy)
+        self.seeds = [
+            Seed(peer, resolve_at=now, knock_at=now) for peer in context.settings.seeds
+        ]
+        self._hellos = list(HELLOS)
+        self._hello_at = now
+        self._own_hellos: list[bytes] = []
+        self._lan_knocks = Rate(5, 10)
+        self._old_place_at = now + FIRST_KNOCK
+
+    # --- the clock ---
+
+    def next_at(self) -> float:
+        """Return when `handle` has something to do."""
+        times = [self._hello_at, self._old_place_at]
+        times += [min(seed.resolve_at, seed.knock_at) for seed in self.seeds]
+        return min(times)
+
+    def handle(self, now: float) -> None:
+        """Knock, ask for names and say hello, as far as it is time."""
+        for seed in self.seeds:
+            connected = self._is_connected(seed)
+            if seed.resolve_at <= now:
+                self._resolve(seed, now, connected=connected)
+            if seed.knock_at <= now:
+                self._knock_at_seed(seed, now, connected=connected)
+        if self._hello_at <= now:
+            self._say_hello(now)
+        if self._old_place_at <= now:
+            self._knock_at_old_place(now)
+
+    def hurry(self, now: float) -> None:
+        """Try everything again soon: the network has changed."""
+        for seed in self.seeds:
+            seed.tries, seed.knock_at, seed.resolve_at = 0, now, now
+        self._hellos, self._hello_at = list(HELLOS), now
+        self._old_place_at = now
+
+    def resolved(
+        self, host: str, port: int, endpoints: tuple[Endpoint, ...], now: float
+    ) -> None:
+        """Take the addresses of a name; none if it could not be asked for."""
+        for seed in self.seeds:
+            if HostPort(host, port) not in seed.places() or not endpoints:
+                continue
+            known = set(seed.endpoints)
+            others = tuple(one for one in seed.endpoints if one.port != port)
+            seed.endpoints = (*others, *endpoints)
+            if not known >= set(endpoints):
+                seed.tries, seed.knock_at = 0, now
+                remote = self.remote_of(seed)
+                if remote is not None:
+                    found = [each for each in endpoints if each.port == seed.peer.place.port]
+                    remote.offer([Candidate(each, Kind.STATIC) for each in found], now)
+                    remote.try_now(now)
+
+    def set_seeds(self, peers: Iterable[StaticPeer], now: float) -> None:
+        """Follow changed files; those that stay go on as they are."""
+        known = {seed.peer: seed for seed in self.seeds}
+        fresh = (known.get(peer) or Seed(peer, resolve_at=now, knock_at=now) for peer in peers)
+        self.seeds = list(fresh)
+
+    def remote_of(self, seed: Seed) -> Remote | None:
+        """Return the node that a static peer turned out to be, None if not known yet."""
+        peer = seed.peer
+        for remote in self._context.remotes.values():
+            record = remote.record
+            if peer.identity is not None:
+                fits = remote.identity == peer.identity
+            elif peer.address is not None:
+                fits = record is not None and record.address == peer.address
+            else:
+                fits = remote.endpoint in seed.endpoints
+            if fits:
+                return remote
+        return None
+
+    # --- from the network ---
+
+    def receive_untrusted(
+        self, kind: int, body: bytes, remote: Endpoint, local: Local | None, now: float
+    ) -> None:
+        """Take a frame of first contact that was opened already.
+
+        Raises:
+            Rejected: why it leads to nothing.
+        """
+        match kind:
+            case frames.KNOCK:
+                answer = self._door.receive_knock_untrusted(body, remote, now)
+                self._send(answer, remote, local)
+            case frames.ACK:
+                record = self._own_record()
+                answered = self._knocker.receive_ack_untrusted(body, record, now)
+                self._send(answered.fin, answered.endpoint)
+            case frames.FIN:
+                self._receive_fin(body, remote, local, now)
+            case frames.WELCOME:
+                blob, endpoint = self._knocker.receive_welcome_untrusted(body, now)
+                self._admit(blob, endpoint, now)
+            case _:
+                raise Rejected(Reason.MALFORMED)
+
+    def receive_hello_untrusted(self, payload: Buffer, source: Endpoint, now: float) -> None:
+        """Take a hello of the LAN: knock at who calls, unless it is us or well known.
+
+        Raises:
+            Rejected: MALFORMED, BAD_MAC, TOO_FAST.
+        """
+        hello = LanHello.decode_untrusted(payload)
+        if not same(hello.tag, self._context.keys.lan_tag(hello.nonce)):
+            raise Rejected(Reason.BAD_MAC)
+        if hello.nonce in self._own_hellos:
+            return
+        place = Endpoint(source.host, hello.port, source.scope)
+        if any(one.up and one.endpoint == place for one in self._context.remotes.values()):
+            return
+        if not self._lan_knocks.allow(now):
+            raise Rejected(Reason.TOO_FAST)
+        self.knock(place, now)
+
+    def knock(self, endpoint: Endpoint, now: float) -> None:
+        """Knock at a place."""
+        self._send(self._knocker.knock(endpoint, now), endpoint)
+
+    # --- inside ---
+
+    def _receive_fin(
+        self, body: bytes, remote: Endpoint, local: Local | None, now: float
+    ) -> None:
+        fin = self._door.receive_fin_untrusted(body, remote, now)
+        if split_untrusted(fin.record).identity != fin.knock.identity:
+            raise Rejected(Reason.MALFORMED)
+        self._admit(fin.record, remote, now)
+        self._send(self._door.welcome(fin, self._own_record()), remote, local)
+
+    def _admit(self, blob: bytes, endpoint: Endpoint, now: float) -> None:
+        """Take the Record of who was met at a place."""
+        signed = split_untrusted(blob)
+        if signed.kind != RECORD or signed.identity == self._context.identity.public:
+            raise Rejected(Reason.MALFORMED)
+        self._members.receive_untrusted(blob, None, now)
+        remote = self._context.remotes.get(signed.identity)
+        if remote is None:
+            raise Rejected(Reason.NAME_TAKEN)
+        kind = Kind.STATIC if self._is_static(endpoint) else Kind.OBSERVED
+        remote.offer([Candidate(endpoint, kind)], now)
+        self._met(remote, endpoint, now)
+
+    def _is_static(self, endpoint: Endpoint) -> bool:
+        return any(endpoint in seed.endpoints for seed in self.seeds)
+
+    def _own_record(self) -> bytes:
+        return self._context.own_record
+
+    def _is_connected(self, seed: Seed) -> bool:
+        remote = self.remote_of(seed)
+        return remote is not None and remote.up and remote.rtt is not None
+
+    def _resolve(self, seed: Seed, now: float, *, connected: bool) -> None:
+        pause = RESOLVE_CONNECTED if connected else RESOLVE_SILENT
+        seed.resolve_at = now + pause * self._context.share(0.9, 1.1)
+        for host, port in seed.places():
+            self._context.out.effects.append(Resolve(host, port))
+
+    def _knock_at_seed(self, seed: Seed, now: float, *, connected: bool) -> None:
+        pause = min(LAST_KNOCK, FIRST_KNOCK * 2 ** min(seed.tries, 16))
+        seed.knock_at = now + pause * self._context.share(0.8, 1.2)
+        if connected:
+            seed.tries, seed.silent_since, seed.told = 0, None, False
+            seed.knock_at = now + LAST_KNOCK / 3
+            return
+        seed.tries += 1
+        if seed.silent_since is None:
+            seed.silent_since = now
+        silence = now - seed.silent_since
+        if silence >= SILENCE_TOLD and not seed.told:
+            seed.told = True
+            self._context.out.events.append(events.SeedSilent(str(seed.peer.place), silence))
+        for endpoint in seed.endpoints:
+            self.knock(endpoint, now)
+
+    def _knock_at_old_place(self, now: float) -> None:
+        """Knock at the place of a node known of old, while nobody is there."""
+        self._old_place_at = now + OLD_PLACE_INTERVAL * self._context.share(0.8, 1.2)
+        remotes = list(self._context.remotes.values())
+        if not remotes or any(remote.up for remote in remotes):
+            return
+        remote = remotes[int(self._context.share(0, len(remotes) - 0.01))]
+        for endpoint in list(remote.trials)[:4]:
+            self.knock(endpoint, now)
+
+    def _say_hello(self, now: float) -> None:
+        settings = self._context.settings
+        pause = METERED_HELLO_INTERVAL if settings.metered else HELLO_INTERVAL
+        if self._hellos:
+            self._hellos.pop(0)
+        self._hello_at = now + (1.0 if self._hellos else pause * self._context.share(0.9, 1.1))
+        nonce = self._context.entropy(_HELLO_NONCE)
+        self._own_hellos = [*self._own_hellos, nonce][-_OWN_HELLOS:]
+        hello = LanHello(settings.listen_port, nonce, self._context.keys.lan_tag(nonce))
+        self._context.out.effects.append(CallLan(hello.encode()))
+
+    def _send(self, payload: bytes, remote: Endpoint, local: Local | None = None) -> None:
+        self._context.out.effects.append(SendDatagram(payload, remote, local))

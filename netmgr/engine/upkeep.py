@@ -1,0 +1,393 @@
+"""Keeping ways alive: pings of neighbours, probes of places, word of what died.
+
+Neighbours are few: those on the LAN, static peers, and three that a hash of the pair chooses,
+the same for both; in a small network everybody. Only they are pinged regularly and stand in
+Links. Any other node is pinged when traffic to it stays without an answer.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2s
+from typing import Final
+
+from netmgr.effects import SendDatagram, SendInner
+from netmgr.engine import knock
+from netmgr.engine.common import Context, is_metered
+from netmgr.engine.remote import (
+    METERED_INTERVAL,
+    MISSES,
+    PING_INTERVAL,
+    Direct,
+    Remote,
+    Via,
+)
+from netmgr.engine.signing import keyed_mac, same
+from netmgr.engine.ways import Ways
+from netmgr.errors import Reason, Rejected
+from netmgr.model import Candidate, Kind
+from netmgr.wire import control, frames
+from netmgr.wire.control import Message, Ping, Pong
+from netmgr.wire.frames import Probe
+from wgpy.engine.deadlines import Deadlines
+from wgpy.model import Deadline, Endpoint, Local
+from wgpy.wire.detour import via_id
+
+# Networks in which everybody is a neighbour of everybody have so many nodes at most.
+SMALL: Final = 12
+SEEDS: Final = 2
+BY_RANK: Final = 3
+ON_LAN: Final = 8
+ACCEPTED: Final = 24
+# Seconds between looks at the traffic, while there is some and while there is none.
+BUSY_TICK: Final = 0.3
+IDLE_TICK: Final = 1.0
+# Seconds after the first call for probes at which it is repeated.
+CALLS: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 300.0)
+# A direct way that was lost within so many seconds has to prove itself for a while.
+FLAP_TIME: Final = 60.0
+# Seconds between two comparisons of what two neighbours hold.
+COMPARE_INTERVAL: Final = 2.0
+_TXID_SIZE: Final = 8
+_PASSIVE: Final = 1.15
+
+
+class Upkeep:
+    """Pings and probes; `changed` is called when a way has come, gone or got another length."""
+
+    def __init__(
+        self,
+        context: Context,
+        changed: Callable[[Remote, float], None],
+        ways: Ways,
+        now: float,
+    ) -> None:
+        self._context = context
+        self._changed = changed
+        self._relayed_dead = ways.relayed_dead
+        self._new_way = ways.forget
+        self._deadlines: Deadlines[Remote] = Deadlines()
+        self._tick_at = now
+        self._wanted: frozenset[bytes] = frozenset()
+
+    # --- the clock ---
+
+    def next_at(self) -> float:
+        """Return when `handle` has something to do."""
+        deadline = self._deadlines.next()
+        return self._tick_at if deadline is None else min(self._tick_at, deadline.at)
+
+    def handle(self, now: float) -> None:
+        """Look at the traffic, ping and probe, as far as it is time."""
+        if self._tick_at <= now:
+            self._look(now)
+        for remote in self._deadlines.pop_due(now):
+            if self._context.remotes.get(remote.identity) is remote:
+                self._work(remote, now)
+
+    def choose_neighbours(self, now: float) -> None:
+        """Choose whom to keep a direct way to; after nodes have come or gone."""
+        context = self._context
+        remotes = list(context.remotes.values())
+        wanted = set(remotes)
+        if len(remotes) >= SMALL:
+            ranked = sorted(remotes, key=self._rank)
+            static = [one for one in ranked if context.is_static(one)]
+            wanted = {*static, *ranked[:BY_RANK]} if context.is_seed else set(static[:SEEDS])
+            if not context.settings.metered:
+                near = [one for one in ranked if one.up and self._is_near(one)]
+                able = [one for one in ranked if not is_metered(one.record)]
+                wanted |= {*able[:BY_RANK], *near[:ON_LAN]}
+        elif context.settings.metered:
+            static = [one for one in remotes if context.is_static(one)]
+            wanted = set((static or remotes)[:SEEDS])
+        chosen = frozenset(one.identity for one in wanted)
+        fresh = chosen - self._wanted
+        self._wanted = chosen
+        for identity in fresh:
+            self.touch(context.remotes[identity], now)
+
+    def is_neighbour(self, remote: Remote) -> bool:
+        """Tell whether a direct way to a node is kept and told of."""
+        return remote.identity in self._wanted or remote.wants_us
+
+    def touch(self, remote: Remote, now: float) -> None:
+        """Compute anew when something is due for a node."""
+        due = [remote.ping_at(self._interval(remote)), remote.overdue_at()]
+        if self._wants_direct(remote, now):
+            due += [remote.probe_at(), remote.check_at()]
+            if not remote.up and isinstance(remote.way, Via):
+                due.append(remote.calls.next_at)
+        at = min((each for each in due if each is not None), default=None)
+        deadline = None if at is None else Deadline(max(at, now + 0.001), "a node is due")
+        self._deadlines.set(remote, deadline)
+
+    # --- what is known of a way ---
+
+    def proven(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
+        """Use a place from which an answer came, if it is better than what there is."""
+        if remote.prefers(endpoint):
+            fresh = not remote.up and now - remote.down_at > FLAP_TIME
+            if remote.take_up(endpoint, now):
+                self._came_up(remote, now, fresh=fresh)
+        else:
+            self._changed(remote, now)
+        self.touch(remote, now)
+
+    def session_begun(self, remote: Remote, endpoint: Endpoint | None, now: float) -> None:
+        """A handshake is complete; `endpoint` is where the other is, None if behind relays."""
+        if remote.session_at is None:
+            remote.session_at = now
+            if remote.up:
+                self._ping(remote, now)
+        if endpoint is not None and not remote.up:
+            self.proven(remote, endpoint, now)
+        self.touch(remote, now)
+
+    def found(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
+        """Take a place where a node was met: use it if there is no way, otherwise probe it."""
+        if isinstance(remote.way, Direct | Via):
+            self._probe(remote, endpoint, now)
+        else:
+            self.proven(remote, endpoint, now)
+
+    def roamed(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
+        """Follow the device, which heard the node directly from another place."""
+        remote.offer([Candidate(endpoint, Kind.OBSERVED)], now)
+        if remote.up and remote.take_up(endpoint, now):
+            self._changed(remote, now)
+            self._ping(remote, now)
+        self.touch(remote, now)
+
+    # --- from the network ---
+
+    def receive_probe_untrusted(
+        self, kind: int, body: bytes, remote: Endpoint, local: Local | None, now: float
+    ) -> None:
+        """Take a probe, or an answer to one.
+
+        Raises:
+            Rejected: it is not for us, or of nobody we know.
+        """
+        probe = Probe.decode_untrusted(kind, body)
+        context = self._context
+        if probe.target != context.identity.short:
+            raise Rejected(Reason.NOT_FOR_US)
+        node = context.by_short.get(probe.sender)
+        if node is None:
+            raise Rejected(Reason.UNKNOWN_NODE)
+        key = context.identity.pair_key(node.public_key)
+        if not same(probe.proof, keyed_mac(key, probe.proven(kind))):
+            raise Rejected(Reason.NOT_AUTHENTIC)
+        if kind == frames.PROBE:
+            answer = Probe(probe.target, probe.sender, probe.txid, b"", remote)
+            self._send_probe(frames.PROBE_ACK, answer, key, remote, local)
+            node.offer([Candidate(remote, Kind.OBSERVED)], now)
+            if not node.up:
+                self._probe(node, remote, now)
+            return
+        endpoint = node.answered(probe.txid, now)
+        if endpoint is None:
+            raise Rejected(Reason.UNASKED)
+        if probe.observed is not None:
+            self.observe(probe.observed)
+        self.proven(node, endpoint, now)
+
+    def receive_untrusted(self, remote: Remote, message: Message, now: float) -> bool:
+        """Take a message of a node's session; False if it is of a kind for others.
+
+        Raises:
+            Rejected: MALFORMED.
+        """
+        match message.kind:
+            case control.PING:
+                self._receive_ping(remote, message, now)
+            case control.PONG:
+                self._receive_pong(remote, message, now)
+            case control.CALL_ME:
+                self._receive_call(remote, message, now)
+            case _:
+                return False
+        self.touch(remote, now)
+        return True
+
+    def observe(self, endpoint: Endpoint) -> None:
+        """Take note of where others see this node; the two last places are told of."""
+        context = self._context
+        if endpoint in context.local or endpoint in context.observed:
+            return
+        context.observed = (endpoint, *context.observed)[:2]
+
+    # --- inside: answers ---
+
+    def _receive_ping(self, remote: Remote, message: Message, now: float) -> None:
+        ping = Ping.decode_untrusted(message.body)
+        observed = self._direct_endpoint(remote)
+        pong = Pong(ping.txid, self._context.objects.total_digest(), observed).encode()
+        self._send(remote, control.PONG, pong, flag=self._wants(remote))
+        self._take_flag(remote, message, now)
+        if observed is not None:
+            if not remote.up:
+                self.proven(remote, observed, now)
+            elif ping.rtt_us:
+                self._measured(remote, ping.rtt_us / 1_000_000, now)
+            # One of two need ask: the other learns as much from being asked.
+            interval = self._interval(remote)
+            if interval is not None and not remote.pings.missed:
+                later = now + interval * _PASSIVE
+                remote.pings.next_at = max(remote.pings.next_at, later)
+        self._compare(remote, ping.digest, now)
+
+    def _receive_pong(self, remote: Remote, message: Message, now: float) -> None:
+        pong = Pong.decode_untrusted(message.body)
+        sent_at = remote.ponged(pong.txid, now)
+        if sent_at is None:
+            raise Rejected(Reason.UNASKED)
+        self._take_flag(remote, message, now)
+        if pong.observed is not None and self._direct_endpoint(remote) is not None:
+            self.observe(pong.observed)
+            if remote.session_at is not None and sent_at >= remote.session_at:
+                self._measured(remote, now - sent_at, now)
+        self._compare(remote, pong.digest, now)
+
+    def _receive_call(self, remote: Remote, message: Message, now: float) -> None:
+        endpoints = control.decode_endpoints_untrusted(message.body)
+        remote.offer([Candidate(each, Kind.OBSERVED) for each in endpoints], now)
+        if remote.up:
+            return
+        remote.try_now(now)
+        remote.pings.traffic_at = now
+        if message.flag:
+            self._call(remote, answer=False)
+
+    def _take_flag(self, remote: Remote, message: Message, now: float) -> None:
+        held = sum(1 for one in self._context.remotes.values() if one.wants_us)
+        wants = message.flag and (self._context.is_seed or held < ACCEPTED)
+        if wants != remote.wants_us:
+            remote.wants_us = wants
+            self._changed(remote, now)
+
+    def _measured(self, remote: Remote, rtt: float, now: float) -> None:
+        if remote.up:
+            remote.measure(rtt)
+            self._changed(remote, now)
+
+    def _compare(self, remote: Remote, digest: bytes, now: float) -> None:
+        if digest == self._context.objects.total_digest():
+            return
+        if now - remote.calls.compared_at >= COMPARE_INTERVAL:
+            remote.calls.compared_at = now
+            self._send(remote, control.DIGEST, b"".join(self._context.objects.digest()))
+
+    # --- inside: the clock ---
+
+    def _look(self, now: float) -> None:
+        busy = False
+        for key, rx_grew, tx_grew in self._context.channel.active():
+            remote = self._context.by_key.get(key)
+            if remote is not None:
+                remote.observe(now, rx_grew=rx_grew, tx_grew=tx_grew)
+                busy = True
+                self.touch(remote, now)
+        self._tick_at = now + (BUSY_TICK if busy else IDLE_TICK)
+
+    def _work(self, remote: Remote, now: float) -> None:
+        if remote.miss(now):
+            self._died(remote, now)
+        ping_at = remote.ping_at(self._interval(remote))
+        if ping_at is not None and ping_at <= now:
+            self._ping(remote, now)
+        if self._wants_direct(remote, now):
+            check = remote.due_check(now)
+            if check is not None and remote.checks.unanswered > MISSES:
+                self._gave_up(remote, now)
+            elif check is not None:
+                self._probe(remote, check, now)
+            for endpoint in remote.due_probes(now):
+                self._probe(remote, endpoint, now)
+            if not remote.up and isinstance(remote.way, Via) and remote.calls.next_at <= now:
+                self._call(remote, answer=True)
+                pause = CALLS[min(remote.calls.tries + 1, len(CALLS) - 1)]
+                remote.calls.tries += 1
+                remote.calls.next_at = now + pause
+        self.touch(remote, now)
+
+    def _died(self, remote: Remote, now: float) -> None:
+        if isinstance(remote.way, Via):
+            self._relayed_dead(remote, now)
+            remote.pings.missed = 0
+            return
+        self._gave_up(remote, now)
+
+    def _came_up(self, remote: Remote, now: float, *, fresh: bool) -> None:
+        if fresh:
+            self._new_way(remote)
+        self._changed(remote, now)
+        self._ping(remote, now)
+
+    def _gave_up(self, remote: Remote, now: float) -> None:
+        remote.give_up(now)
+        remote.calls.next_at, remote.calls.tries = now, 0
+        self._changed(remote, now)
+
+    def _interval(self, remote: Remote) -> float | None:
+        if not remote.up or not isinstance(remote.way, Direct):
+            return None
+        if not self.is_neighbour(remote):
+            return None
+        if self._context.settings.metered or is_metered(remote.record):
+            return METERED_INTERVAL
+        return PING_INTERVAL
+
+    def _wants_direct(self, remote: Remote, now: float) -> bool:
+        return self.is_neighbour(remote) or remote.busy(now)
+
+    def _wants(self, remote: Remote) -> bool:
+        return remote.identity in self._wanted
+
+    def _rank(self, remote: Remote) -> bytes:
+        pair = sorted((self._context.identity.short, remote.short))
+        return blake2s(b"".join(pair), digest_size=8).digest()
+
+    def _is_near(self, remote: Remote) -> bool:
+        trial = remote.trials.get(remote.endpoint) if remote.endpoint is not None else None
+        return trial is not None and trial.kind is Kind.LOCAL
+
+    def _direct_endpoint(self, remote: Remote) -> Endpoint | None:
+        """Return where a node was last heard directly, None if that was through relays."""
+        endpoint = self._context.channel.endpoint(remote.public_key)
+        return None if endpoint is None or via_id(endpoint) is not None else endpoint
+
+    # --- inside: sending ---
+
+    def _ping(self, remote: Remote, now: float) -> None:
+        txid = self._context.entropy(_TXID_SIZE)
+        rtt_us = 0 if remote.rtt is None else int(remote.rtt * 1_000_000)
+        ping = Ping(txid, self._context.objects.total_digest(), rtt_us).encode()
+        interval = (self._interval(remote) or PING_INTERVAL) * self._context.share(0.95, 1.05)
+        remote.pinged(txid, interval, now)
+        self._send(remote, control.PING, ping, flag=self._wants(remote))
+
+    def _call(self, remote: Remote, *, answer: bool) -> None:
+        places = (*self._context.observed, *self._context.local)
+        body = control.encode_endpoints(places)
+        self._send(remote, control.CALL_ME, body, flag=answer)
+
+    def _send(self, remote: Remote, kind: int, body: bytes, *, flag: bool = False) -> None:
+        payload = control.encode(kind, body, flag=flag)
+        self._context.out.effects.append(SendInner(remote.public_key, (payload,)))
+
+    def _probe(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
+        context = self._context
+        txid = context.entropy(_TXID_SIZE)
+        remote.probed(txid, endpoint, now)
+        probe = Probe(context.identity.short, remote.short, txid, b"")
+        key = context.identity.pair_key(remote.public_key)
+        self._send_probe(frames.PROBE, probe, key, endpoint, None)
+
+    def _send_probe(
+        self, kind: int, probe: Probe, key: bytes, remote: Endpoint, local: Local | None
+    ) -> None:
+        context = self._context
+        proof = keyed_mac(key, probe.proven(kind))
+        body = probe._replace(proof=proof).encode(kind)
+        payload = knock.seal(context.keys, kind, body, context.entropy)
+        context.out.effects.append(SendDatagram(payload, remote, local))

@@ -1,0 +1,304 @@
+"""From links to ways: which nodes are reached how, who is given which prefix.
+
+Ways are computed anew a moment after something has changed, not more often than five times a
+second. A node whose direct place answers is reached there, unless relays are clearly faster
+for a while (see `routing.Choice`); any other through the relays of the cheapest path. Who has
+no path keeps the way it had last, so that what is sent to it may find it where it was.
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+from netmgr import events
+from netmgr.effects import ChangePeers, Hurry, SetDetours, SetPrefixes
+from netmgr.engine import routing
+from netmgr.engine.common import Context
+from netmgr.engine.members import Members
+from netmgr.engine.remote import Direct, NoWay, Remote, Via, Way
+from netmgr.engine.routing import Choice, Graph, Pair, Route
+from netmgr.wire.objects import Edge
+from wgpy.model import AllowedIPChange, PeerChange, Prefix
+from wgpy.wire.detour import via
+
+# Seconds from a change to the computation, and between computations.
+DELAY: Final = 0.05
+GAP: Final = 0.2
+# Seconds that a link counts as dead after a relay said so.
+DEAD_FOR: Final = 5.0
+_NEVER: Final = float("inf")
+
+
+class Ways:
+    """The ways to all nodes, and the prefixes behind them."""
+
+    def __init__(self, context: Context, members: Members) -> None:
+        self._context = context
+        self._members = members
+        self._at: float | None = None
+        self._computed_at = float("-inf")
+        self._graph = Graph({}, {})
+        self._detours: dict[bytes, Route] = {}
+        self._choices: dict[bytes, Choice] = {}
+        self._dead: dict[Pair, float] = {}
+        self._due_at = float("inf")
+        self._moved: list[Remote] = []
+        self._chosen: dict[Prefix, Remote] = {}
+        self._told: tuple[object, ...] = ()
+        self._refused: set[tuple[bytes, Prefix]] = set()
+
+    # --- the clock ---
+
+    def stale(self, now: float) -> None:
+        """Compute anew soon."""
+        if self._at is None:
+            self._at = max(now + DELAY, self._computed_at + GAP)
+
+    def next_at(self) -> float:
+        """Return when `handle` has something to do."""
+        times = [self._due_at, *self._dead.values()]
+        return min(times if self._at is None else [self._at, *times])
+
+    def handle(self, now: float) -> None:
+        """Compute everything anew."""
+        self._at, self._computed_at = None, now
+        self._dead = {pair: at for pair, at in self._dead.items() if at > now}
+        self._graph = self._draw_graph()
+        own = self._context.identity.short
+        self._detours = routing.best_detours(self._graph, own, dead=frozenset(self._dead))
+        ways = [(remote, self._way(remote, now)) for remote in self._nodes()]
+        self._tell_detours(ways)
+        for remote, way in ways:
+            self._move(remote, way)
+        known = self._context.remotes
+        self._choices = {one: each for one, each in self._choices.items() if one in known}
+        due = [each.due_at for each in self._choices.values()]
+        self._due_at = min((at for at in due if at is not None and at > now), default=_NEVER)
+        self._choose_prefixes()
+
+    def follow(self, remote: Remote) -> None:
+        """Take a node's direct place at once, if nothing better led there."""
+        if remote.up and remote.endpoint is not None and not isinstance(remote.way, Via):
+            self._move(remote, Direct(remote.endpoint))
+
+    def forget(self, remote: Remote) -> None:
+        """Choose the way to a node without regard for the one in use: a direct one is new."""
+        self._choices.pop(remote.identity, None)
+
+    # --- what is asked ---
+
+    def route(self, remote: Remote) -> Route | None:
+        """Return the way to a node as the path it takes, None if there is none."""
+        match remote.way:
+            case Direct() if remote.up and remote.rtt is not None:
+                return Route((), _cost(remote))
+            case Via(hops):
+                cost = self._graph.cost_of(self._context.identity.short, hops[-1], hops[:-1])
+                return None if cost is None else Route(hops[:-1], cost)
+            case _:
+                return None
+
+    def is_reachable(self, remote: Remote) -> bool:
+        """Tell whether a node is reached, as far as is known."""
+        return self.route(remote) is not None
+
+    def in_use(self) -> set[bytes]:
+        """Return the identities of nodes with a usable link."""
+        return {one.identity for one in self._nodes() if one.up or one.short in self._detours}
+
+    def chosen(self) -> list[tuple[Prefix, Remote]]:
+        """Return who is given which prefix."""
+        return list(self._chosen.items())
+
+    def take_moved(self) -> list[Remote]:
+        """Return and forget the nodes whose way has changed."""
+        taken, self._moved = self._moved, []
+        return taken
+
+    # --- what died ---
+
+    def relay_failed(self, destination: bytes, failed: bytes, now: float) -> None:
+        """Do without a link for a while: a relay says that it cannot hand on."""
+        remote = self._context.by_short.get(destination)
+        if remote is None or not isinstance(remote.way, Via):
+            return
+        hops = remote.way.hops
+        if failed not in hops:
+            return
+        at = hops.index(failed)
+        before = hops[at - 1] if at else self._context.identity.short
+        self._lose(before, failed, now)
+
+    def relayed_dead(self, remote: Remote, now: float) -> None:
+        """Do without the last link to a node for a while: it does not answer."""
+        if isinstance(remote.way, Via):
+            hops = (self._context.identity.short, *remote.way.hops)
+            self._lose(hops[-2], hops[-1], now)
+
+    def _lose(self, one: bytes, other: bytes, now: float) -> None:
+        self._dead[one, other] = now + DEAD_FOR
+        self._at = now
+
+    # --- inside ---
+
+    def _draw_graph(self) -> Graph:
+        """Draw the links that nodes tell of, and our own as we know them ourselves."""
+        context = self._context
+        own = context.identity.short
+        links = {one.short: context.objects.links(one.identity) for one in self._nodes()}
+        ours = []
+        for remote in self._nodes():
+            if remote.up and remote.rtt is not None:
+                rtt_us, loss = int(remote.rtt * 1_000_000), remote.loss
+                ours.append(Edge(remote.short, rtt_us, loss))
+                back = [edge for edge in links[remote.short] if edge.peer != own]
+                links[remote.short] = (*back, Edge(own, rtt_us, loss))
+        links[own] = tuple(ours)
+        features = {one.short: one.record.features for one in self._nodes() if one.record}
+        return Graph(links, features)
+
+    def _nodes(self) -> Iterable[Remote]:
+        return self._context.remotes.values()
+
+    def _way(self, remote: Remote, now: float) -> Way:
+        choice = self._choices.setdefault(remote.identity, Choice())
+        relayed = self._detours.get(remote.short)
+        if remote.up and remote.rtt is None and remote.endpoint is not None:
+            return Direct(remote.endpoint)
+        direct = Route((), _cost(remote)) if remote.up else None
+        wanted = routing.prefer(direct, relayed)
+        cost = self._cost_now(remote, choice.route)
+        chosen = choice.update(wanted, cost is not None, now, cost=cost)
+        if chosen is None:
+            return remote.way if isinstance(remote.way, Direct) else NoWay()
+        if chosen.is_direct and remote.endpoint is not None:
+            return Direct(remote.endpoint)
+        return Via((*chosen.hops, remote.short))
+
+    def _cost_now(self, remote: Remote, route: Route | None) -> int | None:
+        """Return what a path in use costs as things are, None if it is dead."""
+        if route is None or (route.is_direct and not remote.up):
+            return None
+        path = (self._context.identity.short, *route.hops, remote.short)
+        pairs = list(pairwise(path))
+        if any(pair in self._dead or pair[::-1] in self._dead for pair in pairs):
+            return None
+        return self._graph.cost_of(path[0], path[-1], route.hops)
+
+    def _move(self, remote: Remote, way: Way) -> None:
+        if way == remote.way:
+            return
+        context = self._context
+        old, remote.way = remote.way, way
+        endpoint = None
+        match way:
+            case Direct():
+                endpoint = way.endpoint
+            case Via():
+                endpoint = via(remote.short)
+            case NoWay():
+                pass
+        if endpoint is not None:
+            change = PeerChange(remote.public_key, update_only=True, endpoint=endpoint)
+            context.out.effects.append(ChangePeers((change,)))
+            context.out.effects.append(Hurry(remote.public_key))
+        self._moved.append(remote)
+        before, after = self._words(old), self._words(way)
+        context.out.events.append(events.WayChanged(remote.name, before, after))
+
+    def _words(self, way: Way) -> str:
+        match way:
+            case Direct(endpoint):
+                return f"directly at {endpoint}"
+            case Via(hops):
+                nodes = (self._context.by_short.get(hop) for hop in hops[:-1])
+                return "via " + ", ".join("?" if one is None else one.name for one in nodes)
+            case NoWay():
+                return "nowhere"
+
+    def _tell_detours(self, ways: Iterable[tuple[Remote, Way]]) -> None:
+        context = self._context
+        neighbours = {
+            one.short: one.public_key for one in self._nodes() if one.up and one.rtt is not None
+        }
+        paths = {short: (*route.hops, short) for short, route in self._detours.items()}
+        for one, way in ways:
+            if isinstance(way, Via):
+                paths[one.short] = way.hops
+        told = (neighbours, paths)
+        if told != self._told:
+            self._told = told
+            context.out.effects.append(SetDetours(neighbours, paths))
+
+    # --- prefixes ---
+
+    def _choose_prefixes(self) -> None:
+        offers: dict[Prefix, list[tuple[int, int, bytes, Remote]]] = {}
+        for remote in self._nodes():
+            route = self.route(remote)
+            for offer in self._context.objects.offers(remote.identity):
+                if route is not None and self._may_offer(remote, offer.prefix):
+                    key = (offer.metric, route.cost, remote.short, remote)
+                    offers.setdefault(offer.prefix, []).append(key)
+        chosen: dict[Prefix, Remote] = {}
+        for prefix, bidders in offers.items():
+            bidder = self._bidder(prefix, [each[3] for each in sorted(bidders)])
+            if bidder is not None:
+                chosen[prefix] = bidder
+        if chosen != self._chosen:
+            self._hand_over(chosen)
+
+    def _bidder(self, prefix: Prefix, able: list[Remote]) -> Remote | None:
+        """Choose by name if the file names some, otherwise the one there is, or the best."""
+        names = [name for wanted, name in self._context.settings.via if wanted == prefix]
+        for name in names:
+            for remote in able:
+                if name in (remote.name, "any"):
+                    return remote
+        if names or prefix.length == 0:
+            return None
+        held = self._chosen.get(prefix)
+        return held if held in able else able[0]
+
+    def _may_offer(self, remote: Remote, prefix: Prefix) -> bool:
+        """Tell whether a prefix is none of the network's own addresses; say so if it is."""
+        subnet = self._context.settings.network.subnet
+        if prefix.length == 0 or not _overlap(prefix, subnet):
+            return True
+        key = remote.identity, prefix
+        if key not in self._refused and len(self._refused) < 1024:
+            self._refused.add(key)
+            why = f"it overlaps the network's own subnet {subnet}"
+            event = events.RouteRefused(remote.name, str(prefix), why)
+            self._context.out.events.append(event)
+        return False
+
+    def _hand_over(self, chosen: dict[Prefix, Remote]) -> None:
+        concerned = {*self._chosen.values(), *chosen.values()}
+        self._chosen = chosen
+        changes = []
+        for remote in concerned:
+            if self._context.remotes.get(remote.identity) is remote:
+                prefixes = [prefix for prefix, one in chosen.items() if one is remote]
+                allowed = (*self._members.addresses(remote), *map(AllowedIPChange, prefixes))
+                changes.append(
+                    PeerChange(
+                        remote.public_key,
+                        update_only=True,
+                        replace_allowed_ips=True,
+                        allowed_ips=allowed,
+                    )
+                )
+        self._context.out.effects.append(ChangePeers(tuple(changes)))
+        self._context.out.effects.append(SetPrefixes(tuple(chosen)))
+
+
+def _cost(remote: Remote) -> int:
+    return routing.edge_cost(int((remote.rtt or 0) * 1_000_000), remote.loss)
+
+
+def _overlap(one: Prefix, other: Prefix) -> bool:
+    if len(one.address) != len(other.address):
+        return False
+    bits = 8 * len(one.address) - min(one.length, other.length)
+    return int.from_bytes(one.address) >> bits == int.from_bytes(other.address) >> bits

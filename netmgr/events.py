@@ -1,0 +1,96 @@
+"""What the mesh reports, for logs, people and tests."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from netmgr.errors import Reason
+from wgpy.model import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node is known and believed; `fingerprint` is that of its identity."""
+
+    name: str
+    address: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLeft:
+    """A node said goodbye, or is forgotten."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodePinned:
+    """The first session with a node: its name and address are its own from now on."""
+
+    name: str
+    address: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class WayChanged:
+    """Traffic to a node takes another way; texts for people, "nowhere" if there is none."""
+
+    name: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRefused:
+    """An identity claims what is not its own; told once for each claim."""
+
+    name: str
+    address: str
+    fingerprint: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRefused:
+    """A node offers a prefix that it may not."""
+
+    name: str
+    prefix: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSilent:
+    """A static peer has not answered for that many seconds; it is knocked at for ever."""
+
+    place: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedAt:
+    """Others see this node at an endpoint that it did not know of."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class TwinSeen:
+    """Somebody else runs with this node's identity; `silent` if this one stops talking."""
+
+    silent: bool
+
+
+Event: TypeAlias = (
+    NodeJoined
+    | NodeLeft
+    | NodePinned
+    | WayChanged
+    | ClaimRefused
+    | RouteRefused
+    | SeedSilent
+    | ObservedAt
+    | TwinSeen
+)

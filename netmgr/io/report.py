@@ -1,0 +1,111 @@
+"""Events of the mesh to log lines; the only logger of the manager.
+
+One line an event. A node is its name; an identity is its fingerprint.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+from netmgr import events
+from netmgr.events import Event
+from wgpy.wire.text import format_endpoint
+
+LEVELS: Final = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+_LOGGER: Final = logging.getLogger("netmgr")
+_PARTS: Final = ("netmgr", "wgpy")
+_News: TypeAlias = (
+    events.NodeJoined
+    | events.NodeLeft
+    | events.NodePinned
+    | events.WayChanged
+    | events.ObservedAt
+)
+
+
+def configure(verbosity: int, path: str | None, *, as_json: bool) -> None:
+    """Send lines to standard error, and to a file as well; 0 is errors, 3 everything.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path is not None:
+        handlers.append(logging.FileHandler(path))
+    formatter = (
+        _Json() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    )
+    for part in _PARTS:
+        logger = logging.getLogger(part)
+        logger.setLevel(LEVELS[min(verbosity, len(LEVELS) - 1)])
+        logger.propagate = False
+        logger.handlers[:] = handlers
+    for handler in handlers:
+        handler.setFormatter(formatter)
+
+
+class _Json(logging.Formatter):
+    """A line is an object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        return json.dumps(line)
+
+
+def say(text: str) -> None:
+    """Log what an operator is to look at."""
+    _LOGGER.warning("%s", text)
+
+
+def tell(text: str) -> None:
+    """Log what an operator sees."""
+    _LOGGER.info("%s", text)
+
+
+def report(happened: Iterable[Event]) -> None:
+    """Log events."""
+    for event in happened:
+        level, text = line_of(event)
+        _LOGGER.log(level, "%s", text)
+
+
+def line_of(event: Event) -> tuple[int, str]:
+    """Return level and text of an event."""
+    match event:
+        case events.ClaimRefused(name, address, fingerprint, reason):
+            what = f"{fingerprint} says it is {name} ({address})"
+            repair = f"if it is right: wg_netmanager accept {name} {fingerprint}"
+            return logging.WARNING, f"refused: {what}: {reason.value}; {repair}"
+        case events.RouteRefused(name, prefix, why):
+            return logging.WARNING, f"refused: {prefix} behind {name}: {why}"
+        case events.SeedSilent(place, seconds):
+            return logging.WARNING, f"{place} has not answered for {seconds:.0f} s; trying on"
+        case events.TwinSeen(silent=True):
+            text = "another node runs with this identity: this one says nothing any more"
+            return logging.ERROR, text
+        case events.TwinSeen():
+            return logging.WARNING, "state is older than what others know: signed anew"
+        case _:
+            return logging.INFO, _news(event)
+
+
+def _news(event: _News) -> str:
+    """Return the text of what is as it should be."""
+    match event:
+        case events.NodeJoined(name, address, fingerprint):
+            return f"{name} ({address}) is a node, {fingerprint}"
+        case events.NodeLeft(name, why):
+            return f"{name} is gone: {why}"
+        case events.NodePinned(name, address, fingerprint):
+            return f"{name} ({address}) was met and is {fingerprint} from now on"
+        case events.WayChanged(name, old, new):
+            return f"{name} is reached {new}, before {old}"
+        case events.ObservedAt(endpoint):
+            return f"others see this node at {format_endpoint(endpoint)}"

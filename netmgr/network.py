@@ -1,0 +1,437 @@
+"""A network of this host: the node, and the world around it, put together.
+
+    async with netmgr.network.Network(settings) as network:
+        network.snapshot()
+        await network.wait_gone()
+
+Several may run in one process, each with an interface and a state directory of its own.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from types import TracebackType
+from typing import Final, Self
+
+import wgpy.events
+from netmgr import effects
+from netmgr.engine.host import Host
+from netmgr.engine.signing import Identity, NetworkKeys, address6
+from netmgr.engine.trust import How, Pin
+from netmgr.engine.views import snapshot
+from netmgr.events import Event
+from netmgr.io import report
+from netmgr.io.admin_port import AdminPort
+from netmgr.io.control import ControlServer, serve
+from netmgr.io.interfaces import InterfaceWatch, interfaces
+from netmgr.io.lan import LanPort
+from netmgr.io.names import Resolver
+from netmgr.io.store import SEQ_STEP, Store, default_directory
+from netmgr.model import HostPort, Settings, Snapshot
+from netmgr.wire import saved
+from wgpy.engine.device import Device
+from wgpy.errors import ConfigError
+from wgpy.io import clock
+from wgpy.model import Endpoint, InterfaceAddress, Prefix
+from wgpy.node import Node
+
+DEFAULT_MTU: Final = 1420
+# Seconds after a change in which it is written, and between writes of what changes always.
+SAVE_DELAY: Final = 1.0
+SAVE_INTERVAL: Final = 300.0
+# Events kept for a reader that is slow; the oldest go first.
+MAX_EVENTS: Final = 1024
+_V6_LENGTH: Final = 64
+
+
+class Network:
+    """One node of one network, from `async with` to its end.
+
+    Args:
+        settings: see `netmgr.model.Settings`.
+        reload: returns the settings anew, for `reload` of the local API; None: there is none.
+    """
+
+    def __init__(
+        self, settings: Settings, *, reload: Callable[[], Settings] | None = None
+    ) -> None:
+        self.settings = settings
+        self._reload = reload
+        self._open = ExitStack()
+        self._seqs = _Seqs()
+        self._world: _World | None = None
+        self._node: Node | None = None
+        self._host: Host | None = None
+        self._store: Store | None = None
+        self._saving: asyncio.TimerHandle | None = None
+        self._began_at = clock.now()
+        self._readers: set[_Reader] = set()
+
+    async def __aenter__(self) -> Self:
+        """Create the interface and join the network.
+
+        Raises:
+            ConfigError: what is missing or in the way, in one line.
+        """
+        with ExitStack() as opening:
+            keys = NetworkKeys(self.settings.network.shared_key)
+            where = self.settings.state or default_directory(keys.net_id, self.settings.address)
+            self._store = opening.enter_context(Store(where, report.say))
+            self._seqs.store = self._store
+            identity = Identity(self._store.identity)
+            addresses = [InterfaceAddress(self.settings.address, self._prefix.length)]
+            if _has_ipv6():
+                own = address6(keys.net_id, identity.public)
+                addresses.append(InterfaceAddress(own, _V6_LENGTH))
+            node = Node(
+                self.settings.interface,
+                listen_port=self.settings.listen_port,
+                addresses=addresses,
+                mtu=self.settings.mtu or DEFAULT_MTU,
+                manage=lambda device: self._make_host(device, identity),
+                on_network=self._network_changed,
+            )
+            await node.__aenter__()
+            self._node = node
+            opening.callback(self._close)
+            self._world = _World(self)
+            opening.callback(self._world.close)
+            await self._world.start()
+            self._open = opening.pop_all()
+        self._restore()
+        self._schedule_save(SAVE_INTERVAL)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Say goodbye, save, and remove what was made."""
+        self.act(lambda now: self.host.mesh.leave(now))
+        self._save()
+        node, self._node = self._node, None
+        if self._world is not None:
+            self._world.close()
+            self._world = None
+        if node is not None:
+            await node.__aexit__(kind, error, traceback)
+        self._open.close()
+
+    # --- what is asked of it ---
+
+    @property
+    def host(self) -> Host:
+        """The engine.
+
+        Raises:
+            ConfigError: the network is not running.
+        """
+        if self._host is None:
+            raise ConfigError("the network is not running: use it within `async with`")
+        return self._host
+
+    @property
+    def node(self) -> Node:
+        """The WireGuard node.
+
+        Raises:
+            ConfigError: the network is not running.
+        """
+        if self._node is None:
+            raise ConfigError("the network is not running: use it within `async with`")
+        return self._node
+
+    def act(self, function: Callable[[float], None]) -> None:
+        """Call the engine with the time, and carry out what follows."""
+
+        def run(now: float) -> None:
+            function(now)
+            self.host.settle(now)
+
+        self.node.act(run)
+
+    def snapshot(self) -> Snapshot:
+        """Return everything that is known at the moment."""
+        status = self.node.status()
+        return snapshot(
+            self.host.mesh,
+            interface=self.node.name,
+            uptime=clock.now() - self._began_at,
+            data_path=status.data_path,
+        )
+
+    def reload(self) -> str:
+        """Read the files again and follow them; sessions stay.
+
+        Raises:
+            ConfigError: the files are wrong, or what cannot change has changed.
+        """
+        if self._reload is None:
+            raise ConfigError("this network has no files to reload")
+        fresh, old = self._reload(), self.settings
+        for what in ("name", "address", "interface", "listen_port", "state", "admin_port"):
+            if getattr(fresh, what) != getattr(old, what):
+                raise ConfigError(f"{what} has changed: that takes a restart")
+        if fresh.network.shared_key != old.network.shared_key:
+            raise ConfigError("network.sharedKey has changed: that takes a restart")
+        if fresh.network.subnet != old.network.subnet:
+            raise ConfigError("network.subnet has changed: that takes a restart")
+        self.settings = fresh
+        self.act(lambda now: self.host.mesh.set_settings(fresh, now))
+        return "reloaded"
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what happens from now on until the network ends."""
+        reader = _Reader()
+        self._readers.add(reader)
+        try:
+            while self._node is not None:
+                await reader.arrival.wait()
+                reader.arrival.clear()
+                while reader.events:
+                    yield reader.events.popleft()
+        finally:
+            self._readers.discard(reader)
+
+    async def wait_gone(self) -> None:
+        """Wait until the interface was deleted, by whomever."""
+        await self.node.wait_gone()
+
+    def answer(self, verb: str, arguments: dict[str, str]) -> object:
+        """Answer a request of the local API.
+
+        Raises:
+            ConfigError: no such request, or it cannot be.
+        """
+        mesh, name = self.host.mesh, arguments.get("name", "")
+        words = arguments.get("fingerprint", "")
+        match verb:
+            case "snapshot":
+                return asdict(self.snapshot())
+            case "reload":
+                return self.reload()
+            case "pin":
+                self.act(lambda now: mesh.pin(name, words, now))
+                return f"{name} is {words} from now on"
+            case "accept":
+                self.act(lambda now: mesh.accept(name, words, now))
+                return f"{name} is {words} from now on"
+            case "forget":
+                self.act(lambda now: mesh.forget(name, now))
+                return f"{name} is forgotten"
+            case _:
+                raise ConfigError(f"no such request: {verb}")
+
+    # --- inside ---
+
+    @property
+    def _prefix(self) -> Prefix:
+        return self.settings.network.subnet
+
+    def _make_host(self, device: Device, identity: Identity) -> "_Managed":
+        self._host = Host(
+            device,
+            self.settings,
+            identity,
+            entropy=clock.entropy,
+            next_seq=self._seqs.take,
+            now=clock.now(),
+        )
+        return _Managed(self._host, self._carry_out)
+
+    def _restore(self) -> None:
+        assert self._store is not None, "within `async with`"
+        known = self._store.saved
+        pins = [Pin(one.name, one.address, one.identity, How(one.how)) for one in known.pins]
+        blobs, places = known.objects, known.places
+        self.act(lambda now: self.host.mesh.restore(pins, blobs, places, now))
+
+    def _carry_out(self) -> None:
+        """Do what the engine wants of the world, after each step."""
+        happened = self.host.mesh.take_events()
+        if happened:
+            report.report(happened)
+            for reader in self._readers:
+                reader.events.extend(happened)
+                reader.arrival.set()
+        for effect in self.host.take_effects():
+            if isinstance(effect, effects.Save):
+                self._schedule_save(SAVE_DELAY)
+            elif self._world is not None:
+                self._world.carry_out(effect)
+
+    def _network_changed(self) -> None:
+        if self._world is not None:
+            self._world.look_around()
+
+    def _schedule_save(self, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        at = loop.time() + delay
+        if self._saving is not None:
+            if self._saving.when() <= at:
+                return
+            self._saving.cancel()
+        self._saving = loop.call_at(at, self._save_soon)
+
+    def _save_soon(self) -> None:
+        self._saving = None
+        if self._store is not None and self._host is not None:
+            self._store.save_soon(self._state())
+            self._schedule_save(SAVE_INTERVAL)
+
+    def _save(self) -> None:
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
+        if self._store is not None and self._host is not None:
+            self._store.save(self._state())
+
+    def _state(self) -> saved.Saved:
+        mesh = self.host.mesh
+        pins = tuple(
+            saved.Pin(pin.name, pin.address, pin.identity, pin.how.value)
+            for pin in mesh.context.trust.pins()
+            if pin.how is not How.FILE
+        )
+        blobs = tuple(mesh.context.objects.blobs())
+        return saved.Saved(0, pins, blobs, tuple(mesh.places()))
+
+    def _close(self) -> None:
+        self._host = None
+        for reader in self._readers:
+            reader.arrival.set()
+
+
+class _Seqs:
+    """Sequence numbers never used before, reserved on disk by the thousand."""
+
+    def __init__(self) -> None:
+        self.store: Store | None = None
+        self._next = self._end = 0
+
+    def take(self, at_least: int) -> int:
+        """Return the next number, not less than `at_least`."""
+        assert self.store is not None, "the state directory is open"
+        while self._next >= self._end or self._next < at_least:
+            if self._next < self._end:
+                self._next = min(self._end, at_least)
+                continue
+            step = max(SEQ_STEP, at_least - self._end)
+            self._next = self.store.reserve_seq(step)
+            self._end = self._next + step
+        self._next += 1
+        return self._next - 1
+
+
+class _Reader:
+    """What one `events()` has not yielded yet."""
+
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self.arrival = asyncio.Event()
+
+
+class _Managed:
+    """The engine as the node drives it; after each step the world gets its turn."""
+
+    def __init__(self, host: Host, after_step: Callable[[], None]) -> None:
+        self._host = host
+        self._after_step = after_step
+        self.receive_bursts = host.receive_bursts
+        self.receive_packets = host.receive_packets
+        self.handle_deadline = host.handle_deadline
+        self.next_deadline = host.next_deadline
+        self.take_bursts = host.take_bursts
+        self.take_packets = host.take_packets
+
+    def take_events(self) -> list[wgpy.events.Event]:
+        """Return and forget what happened to the device."""
+        taken = self._host.take_events()
+        self._after_step()
+        return taken
+
+
+class _World:
+    """What surrounds the node: the LAN, names, addresses of this host, the local API."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._lan = LanPort(self._heard_on_lan)
+        self._resolver = Resolver(self._resolved)
+        self._control: ControlServer | None = None
+        self._watch: InterfaceWatch | None = None
+        self._admin: AdminPort | None = None
+
+    async def start(self) -> None:
+        """Begin to watch and to serve.
+
+        Raises:
+            ConfigError: the admin port or the control socket cannot be had.
+        """
+        network = self._network
+        port = network.settings.admin_port
+        if port is not None and port != network.settings.listen_port:
+            self._admin = AdminPort(port, self._heard_on_admin_port)
+        with suppress(OSError):
+            self._watch = InterfaceWatch(self.look_around)
+        self.look_around()
+        self._control = await serve(network.node.name, network.answer)
+
+    def close(self) -> None:
+        """Stop; harmless if done before."""
+        for part in (self._control, self._watch, self._admin, self._resolver, self._lan):
+            if part is not None:
+                part.close()
+        self._control = self._watch = self._admin = None
+
+    def look_around(self) -> None:
+        """Learn the addresses of this host anew."""
+        network = self._network
+        try:
+            found = interfaces((network.node.name,))
+        except OSError:
+            return
+        self._lan.refresh(found)
+        port = network.settings.listen_port
+        local = [
+            Endpoint(address.address, port) for each in found for address in each.addresses
+        ]
+        network.act(lambda now: network.host.mesh.set_local(local, now))
+
+    def carry_out(self, effect: effects.Effect) -> None:
+        """Do what the engine wants."""
+        match effect:
+            case effects.Resolve(host, port):
+                self._resolver.ask(host, port)
+            case effects.CallLan(payload):
+                self._lan.send(payload)
+            case effects.SendDatagram(payload, remote):
+                if self._admin is not None:
+                    self._admin.send(payload, remote)
+            case _:
+                pass
+
+    def _heard_on_lan(self, payload: bytes, source: Endpoint) -> None:
+        network = self._network
+        network.act(lambda now: network.host.mesh.receive_lan(payload, source, now))
+
+    def _heard_on_admin_port(self, payload: bytes, source: Endpoint) -> None:
+        network, local = self._network, effects.ADMIN_PORT
+        network.act(lambda now: network.host.mesh.receive_datagram(payload, source, local, now))
+
+    def _resolved(self, place: HostPort, endpoints: tuple[Endpoint, ...]) -> None:
+        network = self._network
+        network.act(lambda now: network.host.mesh.resolved(*place, endpoints, now))
+
+
+def _has_ipv6() -> bool:
+    """Tell whether new interfaces of this host may have IPv6 addresses."""
+    try:
+        with open("/proc/sys/net/ipv6/conf/default/disable_ipv6") as file:
+            return file.read().strip() == "0"
+    except OSError:
+        return False
