@@ -22,6 +22,7 @@ from wgpy.model import (
 )
 from wgpy.wire import ip
 from wgpy.wire.datagrams import V4_MAX
+from wgpy.wire.detour import via_id
 from wgpy.wire.messages import DATA_OVERHEAD, FOREIGN_FIRST_BYTE, is_foreign
 from wgpy.wire.text import (
     mask,
@@ -62,13 +63,17 @@ def as_secret(given: object) -> Secret:
 
 
 def as_endpoint(given: object) -> Endpoint:
-    """Return an endpoint; text is `ADDRESS:PORT`. IPv4-mapped IPv6 becomes IPv4."""
+    """Return an endpoint; text is `ADDRESS:PORT`. IPv4-mapped IPv6 becomes IPv4.
+
+    Only one behind relays (`wire.detour.via`) has port 0.
+    """
     if isinstance(given, str):
         return parse_endpoint(given)
     if not isinstance(given, Endpoint):
         raise _refusal("an endpoint", "an Endpoint or 'ADDRESS:PORT'", given)
     host = unmap(_as_packed("an endpoint", given.host))
-    port = as_number("port of an endpoint", given.port, constants.MAX_PORT, least=1)
+    least = 1 if via_id(Endpoint(host, 0)) is None else 0
+    port = as_number("port of an endpoint", given.port, constants.MAX_PORT, least=least)
     scope = as_number("scope of an endpoint", given.scope, _MAX_SCOPE)
     return Endpoint(host, port, scope)
 

@@ -12,12 +12,13 @@ two nodes that are to ping each other need one namespace each.
 import asyncio
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from wgpy.checks import (
     as_datagrams,
@@ -59,8 +60,9 @@ from wgpy.model import (
     PublicKey,
     Secret,
 )
-from wgpy.serving import Serving
+from wgpy.serving import Managed, Serving
 
+T = TypeVar("T")
 # Events kept for a reader that is slow; the oldest go first.
 MAX_EVENTS: Final = 1024
 
@@ -85,6 +87,9 @@ class Node:
             the socket asks the node to end, as who deletes the interface does.
         forward: send what a peer has for another peer on to that one in process, as a router
             would, instead of handing it to the host.
+        manage: makes the engine that is driven in place of the device, around it; implies
+            `embedded`. From outside its calls it is used through `act`.
+        on_network: called when routes changed or an address of the host went, maybe at once.
         namespace: the network namespace (`ip netns`) to move the interface into; its UDP
             sockets stay where the node was started. Takes CAP_SYS_ADMIN.
     """
@@ -104,6 +109,8 @@ class Node:
         embedded: bool = False,
         uapi: bool = False,
         forward: bool = False,
+        manage: Callable[[Device], Managed] | None = None,
+        on_network: Callable[[], None] | None = None,
         namespace: str | None = None,
     ) -> None:
         self._asked_name = as_text("the interface name", name)
@@ -117,9 +124,12 @@ class Node:
         ]
         self._mtu = as_mtu(mtu)
         self._given_tun = tun
+        embedded = embedded or manage is not None
         self._device = Device(
             *(clock.entropy, clock.wall_offset(), limits), embedded=embedded, forward=forward
         )
+        managed = None if manage is None else manage(self._device)
+        self._serve = partial(Serving, managed=managed, on_network=on_network)
         self._readers: set[_Reader] = set()
         self._gone = asyncio.Event()
         self._running: Serving | None = None
@@ -135,7 +145,7 @@ class Node:
         """
         tun = self._given_tun or TunLinux.create(self._asked_name, self._mtu, header=True)
         try:
-            self._running = Serving(self._device, tun, self._deliver, self._end)
+            self._running = self._serve(self._device, tun, self._deliver, self._end)
         except BaseException:
             tun.close()
             raise
@@ -265,6 +275,14 @@ class Node:
         """
         key, inner = as_public_key(public_key), as_inner(payloads)
         return self._serving.send_inner(key, inner)
+
+    def act(self, function: Callable[[float], T]) -> T:
+        """Call a function of the managed engine, or of the device in it, with `now`.
+
+        What it wants done is done before this returns what the function returned: for commands,
+        and for input that comes neither from the network nor from the host.
+        """
+        return self._serving.act(function)
 
     # --- what is ---
 

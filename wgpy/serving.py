@@ -9,10 +9,10 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from errno import EADDRINUSE
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from wgpy.acceleration import Acceleration, switched_off
-from wgpy.driver import Driver
+from wgpy.driver import Driver, Engine
 from wgpy.engine.device import Device
 from wgpy.errors import ConfigError
 from wgpy.events import Event
@@ -33,17 +33,32 @@ from wgpy.io.udp_linux import UdpLinux
 from wgpy.io.udp_sockets import Offloads, probe_port
 from wgpy.model import Burst, DeviceChange, PublicKey
 
+T = TypeVar("T")
 # Seconds until the UDP port is tried again when it could not be bound.
 REBIND_DELAY: Final = 5.0
 # Seconds between looks at the interface while netlink does not tell of it.
 PROBE_INTERVAL: Final = 1.0
 
 
+class Managed(Engine, Protocol):
+    """An engine around a `Device`: it gets what the device would, and hands out what it has.
+
+    The device is also configured and set up from outside, between calls. What it reports then
+    is still there at the next `take_bursts`, with which every drain begins: a managed engine
+    takes the events of its device there, as after each of its own calls.
+    """
+
+    def take_events(self) -> list[Event]:
+        """Return and forget what happened; the last of a drain."""
+
+
 class Serving:
     """Serves from `start` to `close`; `deliver` gets the events.
 
     `gone` is called when the interface was deleted, maybe more than once. The TUN is ours from
-    construction on. `mtu` and `up` are the interface's, as last reported.
+    construction on. `mtu` and `up` are the interface's, as last reported. With `managed` that
+    is driven, instead of the device in it. `on_network` is called when routes changed or an
+    address of the host went.
 
     Raises:
         ConfigError: rtnetlink cannot be had.
@@ -55,12 +70,17 @@ class Serving:
         tun: TunLinux,
         deliver: Callable[[Sequence[Event]], None],
         gone: Callable[[], None],
+        *,
+        managed: Managed | None = None,
+        on_network: Callable[[], None] | None = None,
     ) -> None:
         self.tun = tun
         self.reporter = Reporter(tun.name())
         self.mtu = 0
         self.up = False
         self._device = device
+        self._engine: Managed = managed or device
+        self._on_network = on_network
         self._deliver = deliver
         self._gone = gone
         self._acceleration = Acceleration(
@@ -72,7 +92,9 @@ class Serving:
         self._udp.failed = self.reporter.cannot_send
         self._udp.source_lost = lambda local: device.source_lost(local.host)
         self._watch = _watch(tun, own_addresses=device.forwards)
-        self._driver = Driver(device, self._udp, tun, self._clock, self._after_step, self._gone)
+        self._driver = Driver(
+            self._engine, self._udp, tun, self._clock, self._after_step, self._gone
+        )
 
     def start(self) -> None:
         """Begin to serve; returns at once."""
@@ -137,6 +159,13 @@ class Serving:
         self._driver.settle()
         return sent
 
+    def act(self, function: Callable[[float], T]) -> T:
+        """Call a function with `now`, then drain the engine; return what it returned."""
+        try:
+            return function(self._driver.advance())
+        finally:
+            self._driver.settle()
+
     # --- inside ---
 
     def _clock(self) -> float:
@@ -151,7 +180,7 @@ class Serving:
             self._set_up(up=self.tun.is_up())
 
     def _tell(self) -> None:
-        events = self._device.take_events()
+        events = self._engine.take_events()
         if events:
             self.reporter.report(events)
             self._deliver(events)
@@ -165,8 +194,13 @@ class Serving:
             self._driver.rebound()
 
     def _link_changed(self) -> None:
-        for event in self._watch.receive():
+        events = self._watch.receive()
+        for event in events:
             self._follow(event)
+        moved = any(isinstance(event, RouteChanged | AddressGone) for event in events)
+        if self._on_network is not None and moved:
+            self._on_network()
+            self._driver.settle()
         if self._watch.needs_probe and self._probing is None:
             loop = asyncio.get_running_loop()
             self._probing = loop.call_later(PROBE_INTERVAL, self._probe)

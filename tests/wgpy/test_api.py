@@ -9,6 +9,7 @@ import pytest
 import wgpy
 from wgpy.checks import as_device_change, as_interface_address, as_namespace
 from wgpy.model import AllowedIPChange
+from wgpy.wire.detour import via
 
 KEY = wgpy.public_key(wgpy.generate_key())
 TEXT = str(KEY)
@@ -31,6 +32,7 @@ def test_text_and_values_say_the_same():
 def test_values_are_put_into_their_one_form():
     mapped = bytes(10) + b"\xff\xff" + WHERE.host
     assert wgpy.endpoint(wgpy.Endpoint(mapped, 5)) == WHERE
+    assert wgpy.endpoint(via(b"somebody")) == via(b"somebody")
     assert wgpy.prefix(wgpy.Prefix(bytes([10, 1, 2, 3]), 8)) == TEN
 
 

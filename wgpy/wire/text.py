@@ -12,6 +12,7 @@ from re import compile as regex
 
 from wgpy.errors import ConfigError
 from wgpy.model import KEY_SIZE, Endpoint, InterfaceAddress, Prefix
+from wgpy.wire.detour import via_id
 
 BASE64_KEY_SIZE = 44
 _V4_BITS = 32
@@ -193,7 +194,7 @@ def parse_endpoint(text: str, number_of: Callable[[str], int] | None = None) -> 
     refused.
 
     Raises:
-        ConfigError: no numeric endpoint, or port 0.
+        ConfigError: no numeric endpoint, or port 0 of one that is not behind relays.
     """
     host, port = split_host_port(text)
     host, percent, zone = host.partition("%")
@@ -206,9 +207,10 @@ def parse_endpoint(text: str, number_of: Callable[[str], int] | None = None) -> 
         scope = _parse_zone(zone, number_of) if percent else 0
     except (ConfigError, OSError, ValueError):
         raise ConfigError(f"{shorten(text)}: the zone is the number of an interface") from None
-    if port == 0:
+    endpoint = Endpoint(packed, port, scope)
+    if port == 0 and via_id(endpoint) is None:
         raise ConfigError(f"{shorten(text)}: port 0 cannot be sent to")
-    return Endpoint(packed, port, scope)
+    return endpoint
 
 
 def _parse_zone(zone: str, number_of: Callable[[str], int] | None) -> int:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgpy.model import (
+    NO_KEY,
     AllowedIPChange,
     DeviceChange,
     DeviceStatus,
@@ -15,6 +16,7 @@ from wgpy.model import (
     Relayed,
     Secret,
 )
+from wgpy.wire.detour import via
 from wgpy.wire.text import mask, unmap
 from wgpy.wire.uapi import (
     GetRequest,
@@ -163,3 +165,9 @@ def test_what_is_no_number_of_relayed_packets_is_no_state(text):
 def test_what_a_device_dropped_arrives_with_its_reason():
     status = DeviceStatus(None, None, 0, 0, (), (("no peer has it", 3), ("replayed", 1)))
     assert parse_get(format_get(status)) == status
+
+
+def test_a_peer_behind_relays_is_shown():
+    behind = PeerStatus(PublicKey(bytes(32)), NO_KEY, via(b"somebody"), 0.0, 0, 0, 0, ())
+    device = DeviceStatus(None, None, 0, 0, (behind,))
+    assert parse_get(format_get(device)).peers[0].endpoint == via(b"somebody")
