@@ -77,5 +77,13 @@ class SetPrefixes:
 
 
 Effect: TypeAlias = (
-    SendDatagram | SendInner | ChangePeers | SetDetours | Hurry | Resolve | CallLan | Save | SetPrefixes
+    SendDatagram
+    | SendInner
+    | ChangePeers
+    | SetDetours
+    | Hurry
+    | Resolve
+    | CallLan
+    | Save
+    | SetPrefixes
 )

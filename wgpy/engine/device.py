@@ -263,6 +263,13 @@ class Device:
         ids = {key: node_id for node_id, key in neighbours.items()}
         self._detours.plan = Plan(own_id, dict(neighbours), ids, dict(paths), carries)
 
+    def hurry(self, public_key: PublicKey, now: float) -> None:
+        """Let what waits for a session with a peer not wait for the next try: a way is new."""
+        peer = self._roster.peers.get(public_key)
+        if peer is not None:
+            peer.hurry(now)
+            self._settle({peer: None}, now)
+
     def traffic(self, public_key: PublicKey) -> tuple[int, int, float] | None:
         """Return bytes received, bytes sent, Unix time of the last handshake; None: no peer."""
         peer = self._roster.peers.get(public_key)

@@ -152,6 +152,16 @@ class Peer:
         session = self._slots.current
         return session is not None and session.can_send(1, now)
 
+    def hurry(self, now: float) -> None:
+        """Begin a handshake that waits for its turn at once: there is a new way to the peer.
+
+        Deviation: the kernel waits for REKEY_TIMEOUT, as nobody tells it of ways.
+        """
+        session = self._slots.current
+        if self._staged and (session is None or not session.can_send(1, now)):
+            self._handshake_sent_at = float("-inf")
+            self.initiate(now)
+
     def sends_with(self, index: int) -> bool:
         """Tell whether messages to this peer begin with an index: ours, or of its sessions."""
         owner, _ = self._common.indices.lookup(index) or (None, None)
