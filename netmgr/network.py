@@ -400,7 +400,8 @@ class _World:
         local = [
             Endpoint(address.address, port) for each in found for address in each.addresses
         ]
-        network.act(lambda now: network.host.mesh.set_local(local, now))
+        networks = [_network(address) for each in found for address in each.addresses]
+        network.act(lambda now: network.host.mesh.set_local(local, networks, now))
 
     def carry_out(self, effect: effects.Effect) -> None:
         """Do what the engine wants."""
@@ -426,6 +427,13 @@ class _World:
     def _resolved(self, place: HostPort, endpoints: tuple[Endpoint, ...]) -> None:
         network = self._network
         network.act(lambda now: network.host.mesh.resolved(*place, endpoints, now))
+
+
+def _network(address: InterfaceAddress) -> Prefix:
+    """Return the network that an interface's address is in."""
+    bits = 8 * len(address.address) - address.length
+    number = int.from_bytes(address.address) >> bits << bits
+    return Prefix(number.to_bytes(len(address.address)), address.length)
 
 
 def _has_ipv6() -> bool:

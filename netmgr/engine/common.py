@@ -13,9 +13,10 @@ from netmgr.engine.signing import Identity, NetworkKeys
 from netmgr.engine.trust import Trust
 from netmgr.errors import Reason
 from netmgr.events import Event
-from netmgr.model import Settings
+from netmgr.model import Candidate, Kind, Settings
 from netmgr.wire.objects import METERED, Record
-from wgpy.model import Endpoint, PublicKey
+from wgpy.model import Endpoint, Prefix, PublicKey
+from wgpy.wire.text import covers
 
 # Events nobody took; the oldest go first.
 MAX_EVENTS: Final = 4096
@@ -66,12 +67,27 @@ class Context:
     # What others may reach us at: of the host's interfaces, and as others saw us.
     local: tuple[Endpoint, ...] = ()
     observed: tuple[Endpoint, ...] = ()
+    # Of the host's interfaces: who has an address there is on our LAN.
+    networks: tuple[Prefix, ...] = ()
     # Signed, as others get it.
     own_record: bytes = b""
 
     def share(self, low: float, high: float) -> float:
         """Return a random number between two."""
         return low + (high - low) * int.from_bytes(self.entropy(2)) / 65535
+
+    def placed(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """Return candidates with the kind that they have from here: local is our LAN alone."""
+        found = []
+        for endpoint, kind in candidates:
+            seen = Kind.OBSERVED if kind is Kind.LOCAL else kind
+            found.append(Candidate(endpoint, Kind.LOCAL if self.is_near(endpoint) else seen))
+        return found
+
+    def is_near(self, endpoint: Endpoint) -> bool:
+        """Tell whether a place is on our LAN."""
+        host = Prefix(endpoint.host, 8 * len(endpoint.host))
+        return bool(endpoint.scope) or any(covers(each, host) for each in self.networks)
 
     @property
     def is_seed(self) -> bool:

@@ -126,7 +126,8 @@ class Contacts:
                 remote = self.remote_of(seed)
                 if remote is not None:
                     found = [each for each in endpoints if each.port == seed.peer.place.port]
-                    remote.offer([Candidate(each, Kind.STATIC) for each in found], now)
+                    candidates = [Candidate(each, Kind.STATIC) for each in found]
+                    remote.offer(self._context.placed(candidates), now)
                     remote.try_now(now)
 
     def set_seeds(self, peers: Iterable[StaticPeer], now: float) -> None:
@@ -219,7 +220,7 @@ class Contacts:
         if remote is None:
             raise Rejected(Reason.NAME_TAKEN)
         kind = Kind.STATIC if self._is_static(endpoint) else Kind.OBSERVED
-        remote.offer([Candidate(endpoint, kind)], now)
+        remote.offer(self._context.placed([Candidate(endpoint, kind)]), now)
         self._met(remote, endpoint, now)
 
     def _is_static(self, endpoint: Endpoint) -> bool:

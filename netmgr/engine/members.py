@@ -96,7 +96,7 @@ class Members:
             if remote is None:
                 remote = self._let_in(identity, record, now)
             remote.record = record
-            remote.offer(record.candidates, now)
+            remote.offer(context.placed(record.candidates), now)
             return
         if context.trust.report(claim, reason):
             address = text(claim.address)

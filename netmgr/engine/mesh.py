@@ -28,7 +28,7 @@ from netmgr.model import Candidate, Kind, Settings
 from netmgr.wire import control, frames
 from netmgr.wire.control import Message
 from netmgr.wire.objects import split_untrusted
-from wgpy.model import Buffer, Deadline, Endpoint, Local, PublicKey
+from wgpy.model import Buffer, Deadline, Endpoint, Local, Prefix, PublicKey
 from wgpy.wire.detour import via_id
 
 # Seconds between searches for nodes that were not heard of for too long.
@@ -93,7 +93,8 @@ class Mesh:
         for identity, endpoints in places:
             remote = self.context.remotes.get(identity)
             if remote is not None:
-                remote.offer([Candidate(each, Kind.CACHED) for each in endpoints], now)
+                candidates = [Candidate(each, Kind.CACHED) for each in endpoints]
+                remote.offer(self.context.placed(candidates), now)
         self._settle(now)
 
     def places(self) -> list[tuple[bytes, tuple[Endpoint, ...]]]:
@@ -211,11 +212,13 @@ class Mesh:
         self.contacts.resolved(host, port, endpoints, now)
         self._settle(now)
 
-    def set_local(self, endpoints: Iterable[Endpoint], now: float) -> None:
-        """Follow the addresses of this host that others may reach it at."""
-        local = tuple(endpoints)
-        if local != self.context.local:
-            self.context.local = local
+    def set_local(
+        self, endpoints: Iterable[Endpoint], networks: Iterable[Prefix], now: float
+    ) -> None:
+        """Follow the addresses of this host that others may reach it at, and its networks."""
+        local, near = tuple(endpoints), tuple(networks)
+        if (local, near) != (self.context.local, self.context.networks):
+            self.context.local, self.context.networks = local, near
             self.network_changed(now)
 
     def network_changed(self, now: float) -> None:

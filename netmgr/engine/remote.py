@@ -35,8 +35,10 @@ MAX_CANDIDATES: Final = 24
 PROBE_LIFE: Final = 10.0
 # Seconds after which traffic is over.
 TRAFFIC_LIFE: Final = 45.0
-# A place on the LAN is taken unless it is slower by so much, seconds.
-LAN_BONUS: Final = 0.002
+# A place is not left for one that is faster by less than so many seconds, nor soon after the
+# last change; one on the LAN is taken at once.
+NOISE: Final = 0.002
+SETTLED: Final = 10.0
 _PROBES: Final = 64
 
 
@@ -123,7 +125,7 @@ class Remote:
         self.session_at: float | None = None
         self.calls = Calls(now + FIRST_CALL)
         self.checks = Checks(now)
-        self.down_at = float("-inf")
+        self.down_at = self.moved_at = float("-inf")
         self._srtt, self._loss = Srtt(), Loss()
 
     @property
@@ -146,7 +148,7 @@ class Remote:
                 if len(self.trials) >= MAX_CANDIDATES and not self._make_room():
                     return
                 self.trials[endpoint] = Trial(kind, now)
-            elif kind.value < trial.kind.value:
+            elif kind is Kind.LOCAL:
                 trial.kind = kind
 
     def try_now(self, now: float) -> None:
@@ -205,20 +207,18 @@ class Remote:
             self.measure(now - at)
         return endpoint
 
-    def prefers(self, endpoint: Endpoint) -> bool:
+    def prefers(self, endpoint: Endpoint, now: float) -> bool:
         """Tell whether a proven place is better than the one in use."""
         if not self.up or self.endpoint is None:
             return True
         new, old = self.trials.get(endpoint), self.trials.get(self.endpoint)
         if endpoint == self.endpoint or new is None or new.rtt is None:
             return False
-        if old is None:
+        if (new.kind is Kind.LOCAL) != (old is not None and old.kind is Kind.LOCAL):
             return new.kind is Kind.LOCAL
-        old_rtt = old.rtt if old.rtt is not None else self.rtt
-        if (new.kind is Kind.LOCAL) != (old.kind is Kind.LOCAL):
-            bonus = LAN_BONUS if new.kind is Kind.LOCAL else -LAN_BONUS
-            return old_rtt is None or new.rtt < 1.2 * old_rtt + bonus if bonus > 0 else False
-        return old_rtt is not None and new.rtt < 0.8 * old_rtt - LAN_BONUS
+        if now - self.moved_at < SETTLED or self.rtt is None:
+            return False
+        return new.rtt < 0.8 * self.rtt - NOISE
 
     def measure(self, rtt: float) -> None:
         """Take a round trip of the direct way, in seconds."""
@@ -232,6 +232,7 @@ class Remote:
         self.endpoint = endpoint
         self.up = True
         if news:
+            self.moved_at = now
             self.pings = Pings(now, traffic_at=self.pings.traffic_at)
             self.checks = Checks(now + PING_INTERVAL)
             trial = self.trials.get(endpoint)

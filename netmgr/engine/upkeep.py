@@ -124,7 +124,7 @@ class Upkeep:
 
     def proven(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         """Use a place from which an answer came, if it is better than what there is."""
-        if remote.prefers(endpoint):
+        if remote.prefers(endpoint, now):
             fresh = not remote.up and now - remote.down_at > FLAP_TIME
             if remote.take_up(endpoint, now):
                 self._came_up(remote, now, fresh=fresh)
@@ -151,7 +151,7 @@ class Upkeep:
 
     def roamed(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         """Follow the device, which heard the node directly from another place."""
-        remote.offer([Candidate(endpoint, Kind.OBSERVED)], now)
+        remote.offer(self._context.placed([Candidate(endpoint, Kind.OBSERVED)]), now)
         if remote.up and remote.take_up(endpoint, now):
             self._changed(remote, now)
             self._ping(remote, now)
@@ -180,7 +180,7 @@ class Upkeep:
         if kind == frames.PROBE:
             answer = Probe(probe.target, probe.sender, probe.txid, b"", remote)
             self._send_probe(frames.PROBE_ACK, answer, key, remote, local)
-            node.offer([Candidate(remote, Kind.OBSERVED)], now)
+            node.offer(context.placed([Candidate(remote, Kind.OBSERVED)]), now)
             if not node.up:
                 self._probe(node, remote, now)
             return
@@ -250,7 +250,8 @@ class Upkeep:
 
     def _receive_call(self, remote: Remote, message: Message, now: float) -> None:
         endpoints = control.decode_endpoints_untrusted(message.body)
-        remote.offer([Candidate(each, Kind.OBSERVED) for each in endpoints], now)
+        candidates = [Candidate(each, Kind.OBSERVED) for each in endpoints]
+        remote.offer(self._context.placed(candidates), now)
         if remote.up:
             return
         remote.try_now(now)

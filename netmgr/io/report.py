@@ -15,7 +15,8 @@ from wgpy.wire.text import format_endpoint
 
 LEVELS: Final = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 _LOGGER: Final = logging.getLogger("netmgr")
-_PARTS: Final = ("netmgr", "wgpy")
+# The tunnel tells less than the mesh at the same level.
+_PARTS: Final = (("netmgr", 0), ("wgpy", 1))
 _News: TypeAlias = (
     events.NodeJoined
     | events.NodeLeft
@@ -37,9 +38,9 @@ def configure(verbosity: int, path: str | None, *, as_json: bool) -> None:
     formatter = (
         _Json() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
-    for part in _PARTS:
+    for part, modesty in _PARTS:
         logger = logging.getLogger(part)
-        logger.setLevel(LEVELS[min(verbosity, len(LEVELS) - 1)])
+        logger.setLevel(LEVELS[min(max(verbosity - modesty, 0), len(LEVELS) - 1)])
         logger.propagate = False
         logger.handlers[:] = handlers
     for handler in handlers:

@@ -93,7 +93,8 @@ class Node:
         )
 
     def learn_local(self) -> None:
-        self.inner.mesh.set_local([self.host.endpoint], self.world.now)
+        networks = [] if self.lan is None else [prefix(self.lan)]
+        self.inner.mesh.set_local([self.host.endpoint], networks, self.world.now)
         self.inner.settle(self.world.now)
 
     def restart(self, *, remembers: bool = True) -> None:
