@@ -1,9 +1,10 @@
 """What is held of one identity: its objects as they came, and what they say.
 
 LINKS come in parts that count once all of one seq are there; until then the last complete set
-does. A LEAVE is on the sequence of RECORD: it ends what LINKS and ROUTES said, and is ended by
-a RECORD of higher seq. Of an object that was ended its seq stays known, so that it cannot
-come back by way of a node that did not hear.
+does. A node counts its kinds with one counter: a LEAVE ends LINKS and ROUTES of lower seq, and
+is ended by a RECORD of equal or higher seq. Of an object that was ended its seq stays known,
+so that it cannot come back by way of a node that did not hear. Who comes back signs LINKS and
+ROUTES anew, also if there are none: nodes that never heard of the LEAVE hold the former ones.
 """
 
 from collections.abc import Iterator
@@ -157,7 +158,8 @@ class Holding:
             return Standing.SAME if held.blob in (_ENDED, signed.blob) else Standing.RIVAL
         if signed.kind == objects.LINKS and shelf is not None and seq < shelf.newest:
             return Standing.OLDER
-        return Standing.NEW
+        by_leave = signed.kind in (objects.LINKS, objects.ROUTES) and self.has_left
+        return Standing.OLDER if by_leave and seq < self.newest(objects.LEAVE) else Standing.NEW
 
     def has_room(self, signed: Signed, max_parts: int) -> bool:
         """Tell whether an object is within what one identity may have."""
@@ -222,7 +224,7 @@ class Holding:
                 self.record = new.value
                 self.heard_at = now
                 self.absent = False
-                return self._end(objects.LEAVE) if not self.has_left else []
+                return self._end(objects.LEAVE, new.seq + 1)
             case Links():
                 return self._complete(shelf, new.seq, new.value.total)
             case Routes():
@@ -230,8 +232,7 @@ class Holding:
             case Accept() | None:
                 pass
         if shelf.kind == objects.LEAVE:
-            self.edges, self.offers = (), ()
-            return self._end(objects.LINKS) + self._end(objects.ROUTES)
+            return self._end(objects.LINKS, new.seq) + self._end(objects.ROUTES, new.seq)
         return []
 
     def _complete(self, shelf: Shelf, seq: int, total: int) -> list[Held]:
@@ -246,10 +247,15 @@ class Holding:
         self.edges = one if total == 1 else tuple(e for part in known for e in part.edges)
         return beyond
 
-    def _end(self, kind: int) -> list[Held]:
+    def _end(self, kind: int, before: int) -> list[Held]:
+        """End what was said of a kind, if all of it has a seq below `before`."""
         shelf = self._shelf(kind)
-        if shelf is None:
+        if shelf is None or shelf.newest >= before:
             return []
+        if kind == objects.LINKS:
+            self.edges = ()
+        elif kind == objects.ROUTES:
+            self.offers = ()
         ended = [held for held in shelf.held if held.blob]
         shelf.held = tuple(
             held._replace(blob=_ENDED, mark=0, value=None) for held in shelf.held

@@ -254,8 +254,8 @@ def test_versions_tell_what_changed_and_a_refresh_is_no_change():
         (links(who(1), 3), Version(2, 2, 0)),
         (routes(who(1), 1, OFFER), Version(2, 2, 1)),
         (links(who(1), 4, edge), Version(2, 3, 1)),
-        (leave(who(1), 4), Version(3, 4, 2)),
-        (record(who(1), 5, "bob"), Version(4, 4, 2)),
+        (leave(who(1), 5), Version(3, 4, 2)),
+        (record(who(1), 6, "bob"), Version(4, 4, 2)),
     ]
     for at, (blob, version) in enumerate(steps):
         assert held.receive_untrusted(blob, NEIGHBOUR, float(at))
@@ -387,6 +387,7 @@ def test_what_one_identity_says_is_bounded():
     assert refused(held, far, by=None) is Reason.TOO_MANY
 
 
+@pytest.mark.slow
 def test_all_that_strangers_say_is_bounded():
     held = made(lambda *_: None)
     limit = flood.MIN_STRANGERS * flood.BYTES_PER_IDENTITY
@@ -551,6 +552,50 @@ def test_what_came_too_fast_is_brought_by_a_later_exchange():
     assert one.digest() != other.digest()
     exchange(one, other, 1.0)
     assert one.digest() == other.digest()
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[bytes, set[int]]]:
+    """Return what two nodes say, each with one count of seq, and which of three nodes hear."""
+    said_by_all: list[tuple[bytes, set[int]]] = []
+    hearers = st.sets(st.integers(0, 2))
+    for number in (1, 2):
+        seq = 0
+        for event in draw(st.lists(st.sampled_from(["start", "links", "leave"]), max_size=6)):
+            seq += 3
+            edges = [Edge(OTHER, draw(st.integers(0, 3)))] * draw(st.sampled_from([0, 1, 1]))
+            blobs = [links(who(number), seq + 1, *edges)]
+            if event == "start":
+                blobs += [record(who(number), seq), routes(who(number), seq + 2, OFFER)]
+            if event == "leave":
+                blobs = [leave(who(number), seq)]
+            said_by_all += [(blob, draw(hearers)) for blob in blobs]
+        final = [record(who(number), seq + 3), links(who(number), seq + 4)]
+        final += [routes(who(number), seq + 5)]
+        said_by_all += [(blob, draw(hearers)) for blob in final]
+        if draw(st.booleans()):
+            said_by_all.append((leave(who(number), seq + 6), draw(hearers)))
+    return said_by_all
+
+
+@given(histories(), st.randoms(use_true_random=False))
+def test_whoever_heard_what_all_become_equal(history, random):
+    """What nobody heard is lost; the rest is levelled out by exchanges alone."""
+    nodes = made(), made(), made()
+    random.shuffle(history)
+    for blob, hearers in history:
+        for hearer in hearers or {0}:
+            try:
+                nodes[hearer].receive_untrusted(blob, None, 0.0)
+            except Rejected as fault:
+                assert fault.reason is Reason.STALE
+    for second in range(1, 8):
+        for one, other in ((0, 1), (1, 2), (2, 0)):
+            exchange(nodes[one], nodes[other], float(second))
+    digests = {node.digest() for node in nodes}
+    assert len(digests) == 1
+    for number in (1, 2):
+        assert len({(n.links(who(number)), n.offers(who(number))) for n in nodes}) == 1
 
 
 def test_who_goes_on_asking_hears_everything():

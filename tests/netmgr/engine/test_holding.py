@@ -223,6 +223,20 @@ def test_a_newer_record_ends_a_leave():
     assert one.standing(of(objects.LEAVE, 6)) is Standing.NEW
 
 
+def test_a_leave_that_comes_late_ends_only_what_was_said_before():
+    one = empty()
+    for signed in (record(1), *links(6, edges(1)), routes(3)):
+        put(one, signed)
+    _, ended = put(one, of(objects.LEAVE, 4))
+    assert [held.seq for held in ended] == [3]
+    assert (one.edges, one.offers) == (edges(1), ())
+    other = empty()
+    put(other, of(objects.LEAVE, 4))
+    assert other.standing(routes(3)) is Standing.OLDER
+    assert other.standing(links(3, edges(1))[0]) is Standing.OLDER
+    assert other.standing(links(6, edges(1))[0]) is Standing.NEW
+
+
 def test_a_leave_of_one_who_was_never_heard_is_kept():
     one = empty()
     put(one, of(objects.LEAVE, 1))

@@ -1,6 +1,7 @@
 """Costs, cheapest paths against all paths there are, and when a path gives way to another."""
 
 import itertools
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,6 @@ from netmgr.engine.routing import (
     prefer,
 )
 from netmgr.wire.objects import METERED, RELAYS, Edge
-from wgpy.io import clock
 
 DIRECT = Route((), 1000)
 A, B, C, D, E, F = (bytes([letter]) * 8 for letter in b"ABCDEF")
@@ -214,17 +214,18 @@ def ring(count: int, *, hub: bool) -> dict[bytes, list[Edge]]:
     return both(edges)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hub", [True, False])
 def test_paths_in_a_network_of_a_thousand_take_25_ms_at_most(hub):
-    """The best of several runs: the machine is not alone."""
+    """The best of several runs, without the others on the machine; too slow under coverage."""
     links = ring(1000, hub=hub)
     features = dict.fromkeys(links, RELAYS)
     source = (1).to_bytes(8)
     took = []
     for _ in range(10):
-        start = clock.now()
+        start = process_time()
         best_paths(Graph(links, features), source)
-        took.append(clock.now() - start)
+        took.append(process_time() - start)
     assert len(best_paths(Graph(links, features), source)) > 300
     assert min(took) <= 0.025
 
