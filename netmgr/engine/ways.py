@@ -166,7 +166,8 @@ class Ways:
         if remote.up and remote.rtt is None and remote.endpoint is not None:
             return Direct(remote.endpoint)
         direct = Route((), _cost(remote)) if remote.up else None
-        wanted = routing.prefer(direct, relayed)
+        # The first measurements are noise: relays have to prove that they are better.
+        wanted = direct if choice.route is None and direct else routing.prefer(direct, relayed)
         cost = self._cost_now(remote, choice.route)
         chosen = choice.update(wanted, cost is not None, now, cost=cost)
         if chosen is None:
