@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,6 +155,26 @@ def test_hosts_behind_are_reached_without_a_route_back_and_nothing_else_is(home:
         apply(home, made, home.wanted())
         assert home.state() == before
         assert lab.ping(home.far, "192.168.7.2", 1) == 0
+    assert home.state() == before
+
+
+def test_ipv6_behind_this_node_is_reached_too_and_joins_a_full_tunnel(home: Home):
+    lab = home.lab
+    lab.address(home.ns, home.mesh, "fd00:77::1/64")
+    far_name = json.loads(lab.ip(home.far, "-j", "address", "show", "to", "10.1.1.2"))
+    lab.address(home.far, far_name[0]["ifname"], "fd00:77::2/64")
+    lab.address(home.ns, home.lan, "fd00:7::1/64")
+    behind_name = json.loads(lab.ip(home.behind, "-j", "address", "show", "to", "192.168.7.2"))
+    lab.address(home.behind, behind_name[0]["ifname"], "fd00:7::2/64")
+    lab.ip(home.far, "route", "add", "fd00:7::/64", "via", "fd00:77::1")
+    before = home.state()
+    with gateway(home) as made:
+        want = home.wanted(offered=("fd00:7::/64", "192.168.7.0/24"))
+        want = replace(want, overlay=(*want.overlay, parse_prefix("fd00:77::/64")))
+        apply(home, made, want)
+        lab.wait_ping(home.far, "fd00:7::2")
+        apply(home, made, replace(want, through=(parse_prefix("::/0"),)))
+        assert lab.ping(home.far, "fd00:7::2", 1) == 1
     assert home.state() == before
 
 
