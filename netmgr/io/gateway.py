@@ -256,10 +256,13 @@ class GatewayThread:
         plan: Callable[[Surroundings], Sequence[Step]],
         settings: Iterable[str] = (),
     ) -> tuple[str, ...]:
-        """Make the steps of a plan of what is there; `plan` is called on the loop.
+        """Make the steps of a plan of what is there.
+
+        `plan` is called on the loop, and gives the node the mark of the plan before it returns
+        the steps: without it the node's own packets would follow the default route.
 
         Returns:
-            A line for each step that could not be made.
+            A line for each step that could not be made; they are tried again each time.
         """
         gateway, names = self._opened(), tuple(settings)
         steps = plan(await self._run(lambda: gateway.look(names)))
