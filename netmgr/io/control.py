@@ -220,6 +220,9 @@ class _Client(asyncio.Protocol):
             return format_result(self._handle(request.verb, request.arguments))
         except ConfigError as error:
             return format_error(str(error))
+        except BaseException:
+            self.abort()  # the loop tells what went wrong; nobody waits for an answer
+            raise
 
     def _wait(self) -> None:
         """Give the other end its time anew; one that does not read its answer has no more."""

@@ -91,15 +91,19 @@ def test_a_command_gets_the_result_and_a_refusal_gets_its_words(place: Path):
     run(place, scenario)
 
 
+@pytest.mark.slow
 def test_a_large_result_arrives_whole_and_does_not_hold_up_others(place: Path):
     async def scenario(server: ControlServer, node: Node) -> None:
-        async with connected(place) as (slow, idle):
-            idle.write(format_request("large", {}) * 3)
+        with socket.socket(socket.AF_UNIX) as slow:
+            slow.connect(str(place / f"{NAME}.sock"))
+            slow.sendall(format_request("large", {}) * 3)
             assert await ask(place, "status") == {"verb": "status"}
             assert len(str(await ask(place, "large"))) > 20_000_000
-            assert [verb for verb, _ in node.asked].count("large") < 4
-            for _ in range(3):
-                assert len(await slow.readline()) > 20_000_000
+            # One answer waits to be read; the other requests wait for that.
+            assert [verb for verb, _ in node.asked].count("large") == 2
+            with slow.makefile("rb") as answers:
+                for _ in range(3):
+                    assert len(await asyncio.to_thread(answers.readline)) > 20_000_000
 
     run(place, scenario)
 
@@ -254,6 +258,25 @@ def test_a_node_that_hangs_is_not_waited_for_without_end(tmp_path: Path):
     silent = pytest.raises(ConfigError, match="does not answer")
     with hanging(tmp_path / "a.sock"), silent:
         call("a", "status", {}, directory=str(tmp_path), timeout=0.05)
+
+
+def test_a_bug_behind_one_request_is_told_to_the_loop_and_ends_that_connection(place: Path):
+    async def scenario(server: ControlServer, node: Node) -> None:
+        told: list[object] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+        def fail(verb: str, arguments: dict[str, str]) -> object:
+            raise LookupError(verb)
+
+        faulty = await serve("other", fail, directory=str(place), environ={})
+        with pytest.raises(ConfigError, match="went away"):
+            await ask(place, "status", "other")
+        assert [type(each) for each in told] == [LookupError]
+        assert await ask(place, "status") == {"verb": "status"}
+        faulty.close()
+
+    run(place, scenario)
 
 
 def test_a_node_that_goes_away_is_one_line(place: Path):

@@ -147,6 +147,26 @@ def test_each_of_several_interfaces_is_used_and_no_other(lab: Lab):
     run(scenario)
 
 
+def test_a_default_route_into_a_tunnel_does_not_take_discovery_along(lab: Lab):
+    a, b = switch(lab, ipv6=False)
+    lab.ip(a, "tuntap", "add", "mesh0", "mode", "tun")
+    lab.address(a, "mesh0", "10.1.1.1/24")
+    lab.ip(a, "route", "add", "default", "dev", "mesh0", "table", 51820)
+    lab.ip(a, "rule", "add", "not", "fwmark", 51820, "table", 51820)
+    lab.ip(a, "rule", "add", "table", "main", "suppress_prefixlength", 0)
+
+    async def scenario() -> None:
+        with node(a) as near, node(b) as far:
+            with inside(a):
+                near.port.refresh(interfaces(("mesh0",)))
+            assert near.send(b"hello") == 2
+            far.send(b"hello")
+            await until(lambda: v4("192.0.2.1") in far.hosts(b"hello"))
+            await until(lambda: v4("192.0.2.2") in near.hosts(b"hello"))
+
+    run(scenario)
+
+
 def test_an_interface_that_vanishes_and_one_that_appears_hinder_nobody(lab: Lab):
     a, b = lab.ns(), lab.ns()
     near_name, _ = lab.veth(a, b, ("192.0.2.1/24",), ("192.0.2.2/24",))
