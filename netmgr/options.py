@@ -18,7 +18,14 @@ from netmgr.model import (
     StaticPeer,
 )
 from netmgr.wire import words
-from netmgr.wire.choices import TRUE, Choices, Given, choice, read_environment
+from netmgr.wire.choices import (
+    TRUE,
+    Choices,
+    Given,
+    choice,
+    read_environment,
+    unknown_variables,
+)
 from netmgr.wire.config import NetworkText, Reading, read_network, read_peer
 from wgpy.errors import ConfigError, UsageError
 from wgpy.io.process import read_secret_file
@@ -50,6 +57,8 @@ def load(command_line: Choices, environ: Mapping[str, str], say: Say) -> Setting
         ConfigError: a file cannot be read or used.
         UsageError: an option is missing, or is not what it can be.
     """
+    for line in unknown_variables(environ):
+        say(line)
     given = ChainMap(dict(command_line), read_environment(environ))
     peer_path, named = _path(given, "peer_config", PEER_FILE)
     from_file = dict(load_peer(peer_path, say, named=named))

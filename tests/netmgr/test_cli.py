@@ -1,5 +1,6 @@
 """The program as people call it: what it prints, and how it ends."""
 
+import io
 import json
 import os
 import re
@@ -7,9 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netmgr import offline, online, options
 from netmgr.cli import main
@@ -144,6 +148,24 @@ def test_commands_that_come_later_have_their_name(run: Seen, name: str):
     if (ROOT / "netmgr" / f"{name}.py").exists():
         pytest.skip("it is there")
     assert (code, error) == (1, f"wg_netmanager: {name} is not in this build\n")
+
+
+WORDS = (
+    *(flag for each in CHOICES for flag in each.flags),
+    *("-t", "-O", "-V", "-h", "--", "-", "--dry-run", "--json", "--name=x", "-vvv", "-wx"),
+    *("status", "peers", "check", "help", "pin", "genkey", "doctor", "wg0", "10.1.1.1", ""),
+)
+
+
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text()), max_size=6))
+def test_any_words_end_with_a_code_and_at_most_one_line(words: list[str]):
+    output, errors = io.StringIO(), io.StringIO()
+    missing = ["-c", "/nonexistent/n.yaml", *words]
+    with redirect_stdout(output), redirect_stderr(errors):
+        code = main(missing)
+    said = [line for line in errors.getvalue().splitlines() if "warning: " not in line]
+    assert code in (0, 1, 2)
+    assert len(said) == (0 if code == 0 or output.getvalue() else 1)
 
 
 # --- the node ---
