@@ -1,51 +1,85 @@
-"""Asking a running node: one line to its socket, one line back."""
+"""The control socket of a running node, the command's end. Blocking, and without asyncio."""
 
-import os
 import socket
-from collections.abc import Mapping
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
-from netmgr.wire import ipc
+from netmgr.wire.lines import format_request, parse_answer
 from wgpy.errors import ConfigError
+from wgpy.io import uapi_client
+from wgpy.io.process import advice
 
-RUN_FOLDER: Final = "/run/wg_netmanager"
-SUFFIX: Final = ".sock"
-_ANSWER_WITHIN: Final = 10.0
-_CHUNK: Final = 65536
+DIRECTORY: Final = "/run/wg_netmanager"
+TIMEOUT: Final = 30.0
+MAX_ANSWER_SIZE: Final = 64 * 2**20
+_CHUNK_SIZE: Final = 2**18
 
 
-def call(path_or_interface: str, verb: str, arguments: Mapping[str, str]) -> dict[str, object]:
-    """Ask a node, named by its interface or the path of its socket; return the result.
+def call(
+    interface: str | None,
+    verb: str,
+    arguments: dict[str, str],
+    *,
+    directory: str = DIRECTORY,
+    timeout: float = TIMEOUT,
+) -> Any:
+    """Ask a running node and return its result; without an interface the only one is asked.
+
+    `timeout` is the seconds for which the node may say nothing.
 
     Raises:
-        ConfigError: no node answers, or it refuses.
+        ConfigError: no node, no permission, no answer, or what the node refused with.
     """
-    path = path_or_interface
-    if "/" not in path:
-        path = os.path.join(RUN_FOLDER, path + SUFFIX)
+    name = interface or only_node(directory)
+    path = uapi_client.socket_path(name, directory)
+    line = format_request(verb, arguments)
     try:
-        line = _exchange(path, ipc.format_request(verb, arguments))
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise ConfigError(f"{path}: no node is running there") from None
-    except TimeoutError:
-        why = f"the node does not answer within {_ANSWER_WITHIN:g} s"
-        raise ConfigError(f"{path}: {why}") from None
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as node:
+            node.settimeout(timeout)
+            node.connect(path)
+            with suppress(BrokenPipeError):  # a node that has no room says so unasked
+                node.sendall(line)
+            return parse_answer(_read_line(node, name))
     except PermissionError:
-        raise ConfigError(f"{path}: permission denied; use sudo") from None
+        raise ConfigError(f"{path}: permission denied{advice()}") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise ConfigError(f"no node is running for {name}") from None
+    except TimeoutError:
+        raise ConfigError(f"the node for {name} does not answer") from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
-    return ipc.parse_answer(line)
 
 
-def _exchange(path: str, request: bytes) -> bytes:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_ANSWER_WITHIN)
-        connection.connect(path)
-        connection.sendall(request)
-        answer = bytearray()
-        while not answer.endswith(b"\n") and len(answer) <= ipc.MAX_LINE:
-            chunk = connection.recv(_CHUNK)
-            if not chunk:
-                break
-            answer += chunk
-        return bytes(answer)
+def nodes(directory: str = DIRECTORY) -> list[str]:
+    """Return the interfaces whose nodes run, sorted.
+
+    Raises:
+        ConfigError: no permission to ask.
+    """
+    return uapi_client.interfaces(directory)
+
+
+def only_node(directory: str = DIRECTORY) -> str:
+    """Return the interface of the one node that runs on this host.
+
+    Raises:
+        ConfigError: none, or several.
+    """
+    found = nodes(directory)
+    if not found:
+        raise ConfigError("no node is running on this host")
+    if len(found) > 1:
+        raise ConfigError(f"several nodes are running, say which: {', '.join(found)}")
+    return found[0]
+
+
+def _read_line(node: socket.socket, name: str) -> bytes:
+    answer = bytearray()
+    while not answer.endswith(b"\n"):
+        chunk = node.recv(_CHUNK_SIZE)
+        if not chunk:
+            raise ConfigError(f"the node for {name} went away in the middle of its answer")
+        answer += chunk
+        if len(answer) > MAX_ANSWER_SIZE:
+            raise ConfigError(f"the node for {name} answers without end")
+    return bytes(answer)

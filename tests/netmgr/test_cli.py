@@ -20,7 +20,7 @@ from netmgr.cli import main
 from netmgr.commands import COMMANDS
 from netmgr.io import control_client
 from netmgr.model import Settings
-from netmgr.wire import ipc
+from netmgr.wire import ipc, lines
 from netmgr.wire.choices import CHOICES
 from netmgr.wire.config import read_network
 from tests.netmgr.answering import Answering
@@ -78,12 +78,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, bool]]:
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
-    def find(interface: str | None) -> str:
-        return str(tmp_path / f"{interface or 'wg0'}.sock")
+    def ask(interface: str | None, verb: str, arguments: dict[str, str]) -> object:
+        return control_client.call(interface, verb, arguments, directory=str(tmp_path))
 
-    monkeypatch.setattr(online, "find_socket", find)
+    monkeypatch.setattr(online, "call", ask)
     with Answering(tmp_path / "wg0.sock") as answering:
-        answering.answer = ipc.format_answer(ipc.snapshot_to_plain(SNAPSHOT))
+        answering.answer = lines.format_result(SNAPSHOT)
         yield answering
 
 
@@ -369,7 +369,7 @@ def test_views_show_the_node(run: Seen, node: Answering, name: str):
     assert code == 0
     assert "bob" in text
     assert "\x1b" not in text
-    assert node.asked == [ipc.Request("snapshot", {})]
+    assert node.asked == [lines.Request("snapshot", {})]
 
 
 def test_json_is_what_the_node_says(run: Seen, node: Answering):
@@ -385,35 +385,35 @@ def test_watching_goes_on_until_the_node_is_gone(
 ):
     monkeypatch.setattr(online, "EVERY", 0.0)
     asked = iter([True, True, False])
-    real = control_client.call
+    real = online.ask
 
-    def call(path: str, verb: str, arguments: dict[str, str]) -> dict[str, object]:
-        return real(path if next(asked) else path + ".gone", verb, arguments)
+    def ask(interface: str | None, verb: str, arguments: dict[str, str]) -> object:
+        return real("wg0" if next(asked) else "wg1", verb, arguments)
 
-    monkeypatch.setattr(online, "call", call)
+    monkeypatch.setattr(online, "ask", ask)
     code, text, error = run("routes", "--watch")
     assert code == 1
     assert text.count("DESTINATION") == 2
-    assert "no node is running there" in error
+    assert "no node is running for wg1" in error
 
 
 @pytest.mark.parametrize(
     ("line", "request_"),
     [
-        ("reload", ipc.Request("reload", {})),
-        ("pin Bob f", ipc.Request("pin", {"name": "bob", "fingerprint": "f"})),
-        ("-i wg0 forget bob", ipc.Request("forget", {"name": "bob"})),
-        ("accept bob f", ipc.Request("accept", {"name": "bob", "fingerprint": "f"})),
+        ("reload", lines.Request("reload", {})),
+        ("pin Bob f", lines.Request("pin", {"name": "bob", "fingerprint": "f"})),
+        ("-i wg0 forget bob", lines.Request("forget", {"name": "bob"})),
+        ("accept bob f", lines.Request("accept", {"name": "bob", "fingerprint": "f"})),
     ],
 )
-def test_a_node_is_told(run: Seen, node: Answering, line: str, request_: ipc.Request):
-    node.answer = ipc.format_answer({"message": "done\x1b"})
+def test_a_node_is_told(run: Seen, node: Answering, line: str, request_: lines.Request):
+    node.answer = lines.format_result({"message": "done\x1b"})
     assert run(*line.split()) == (0, "done?\n", "")
     assert node.asked == [request_]
 
 
 def test_a_refusal_ends_with_one(run: Seen, node: Answering):
-    node.answer = ipc.format_refusal("bob is unknown")
+    node.answer = lines.format_error("bob is unknown")
     assert run("forget", "bob") == (1, "", "wg_netmanager: bob is unknown\n")
 
 
