@@ -28,7 +28,7 @@ from netmgr.wire.choices import (
 )
 from netmgr.wire.config import NetworkText, Reading, read_network, read_peer
 from wgpy.errors import ConfigError, UsageError
-from wgpy.io.process import read_secret_file
+from wgpy.io.process import SecretFile, advice, read_secret_file
 from wgpy.model import Prefix, Secret
 from wgpy.wire.text import covers, format_address, format_prefix
 
@@ -114,11 +114,16 @@ def load_network(path: str, say: Say) -> NetworkFile:
     return text.complete(read_key_file(text, path, say))
 
 
-def _read_network_file(path: str) -> tuple[bytes, str | None]:
-    if not os.path.exists(path):
-        raise ConfigError(
-            f"{path}: no such file; wg_netmanager init writes one, -c names another"
-        )
+def _read_network_file(path: str) -> SecretFile:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        hint = "wg_netmanager init writes one, -c names another"
+        raise ConfigError(f"{path}: no such file; {hint}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}{advice()}") from None
+    if not os.access(path, os.R_OK):
+        raise ConfigError(f"{path}: permission denied{advice()}")
     return read_secret_file(path)
 
 
