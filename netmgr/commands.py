@@ -1,7 +1,7 @@
 """The command line of `wg_netmanager`: arguments to calls.
 
 The first word that is neither an option nor the value of one is a command; without one the node
-runs. Options of the node may stand on both sides of `install` and `check`.
+runs. What a command takes may stand on both sides of its name.
 """
 
 import argparse

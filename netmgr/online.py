@@ -7,8 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from netmgr.io.asking import call
-from netmgr.io.sockets import find_socket
+from netmgr.io.control_client import call
 from netmgr.model import Snapshot
 from netmgr.ui import present
 from netmgr.wire.ipc import snapshot_from_plain
@@ -27,8 +26,7 @@ def view(name: str, interface: str | None, *, as_json: bool, watch: bool) -> int
     """
     paint = present.paint_ansi if in_colour() else present.paint_plain
     while True:
-        path = find_socket(interface)
-        plain = call(path, "snapshot", {})
+        plain = ask(interface, "snapshot", {})
         text = as_text(name, plain, paint, as_json=as_json)
         clear = _CLEAR if watch and sys.stdout.isatty() else ""
         sys.stdout.write(clear + text)
@@ -78,13 +76,22 @@ def tell(verb: str, interface: str | None, arguments: Mapping[str, str]) -> int:
     Raises:
         ConfigError: no node answers, or it refuses.
     """
-    result = call(find_socket(interface), verb, dict(arguments))
-    message = result.get("message")
+    message = ask(interface, verb, arguments).get("message")
     if isinstance(message, str) and message:
         sys.stdout.write(
             "".join(each if each.isprintable() else "?" for each in message) + "\n"
         )
     return 0
+
+
+def ask(interface: str | None, verb: str, arguments: Mapping[str, str]) -> Mapping[str, object]:
+    """Return what a node answers; without an interface the only one is asked.
+
+    Raises:
+        ConfigError: no node answers, or it refuses.
+    """
+    result: object = call(interface, verb, dict(arguments))
+    return result if isinstance(result, dict) else {}
 
 
 def in_colour(environ: Mapping[str, str] = os.environ) -> bool:

@@ -18,10 +18,17 @@ from netmgr.model import (
     StaticPeer,
 )
 from netmgr.wire import words
-from netmgr.wire.choices import TRUE, Choices, Given, choice, read_environment
+from netmgr.wire.choices import (
+    TRUE,
+    Choices,
+    Given,
+    choice,
+    read_environment,
+    unknown_variables,
+)
 from netmgr.wire.config import NetworkText, Reading, read_network, read_peer
 from wgpy.errors import ConfigError, UsageError
-from wgpy.io.process import read_secret_file
+from wgpy.io.process import SecretFile, advice, read_secret_file
 from wgpy.model import Prefix, Secret
 from wgpy.wire.text import covers, format_address, format_prefix
 
@@ -50,6 +57,8 @@ def load(command_line: Choices, environ: Mapping[str, str], say: Say) -> Setting
         ConfigError: a file cannot be read or used.
         UsageError: an option is missing, or is not what it can be.
     """
+    for line in unknown_variables(environ):
+        say(line)
     given = ChainMap(dict(command_line), read_environment(environ))
     peer_path, named = _path(given, "peer_config", PEER_FILE)
     from_file = dict(load_peer(peer_path, say, named=named))
@@ -105,11 +114,16 @@ def load_network(path: str, say: Say) -> NetworkFile:
     return text.complete(read_key_file(text, path, say))
 
 
-def _read_network_file(path: str) -> tuple[bytes, str | None]:
-    if not os.path.exists(path):
-        raise ConfigError(
-            f"{path}: no such file; wg_netmanager init writes one, -c names another"
-        )
+def _read_network_file(path: str) -> SecretFile:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        hint = "wg_netmanager init writes one, -c names another"
+        raise ConfigError(f"{path}: no such file; {hint}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}{advice()}") from None
+    if not os.access(path, os.R_OK):
+        raise ConfigError(f"{path}: permission denied{advice()}")
     return read_secret_file(path)
 
 

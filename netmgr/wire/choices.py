@@ -5,13 +5,19 @@ each text has been looked at by the parser of its option.
 """
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
 from netmgr.wire import words
 from wgpy.errors import ConfigError, UsageError
+from wgpy.wire.text import shorten
 
 TRUE: Final = "true"
+_PREFIX: Final = "NETMGR_"
+# Not options of a node: read elsewhere.
+_OTHERS: Final = ("NETMGR_IDENTITY", "NETMGR_BACKEND")
+_ALIKE: Final = 0.5
 
 
 class Shape(Enum):
@@ -244,6 +250,19 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Given]:
             texts = tuple(text.replace(",", " ").split()) if many else (text,)
             found[each.name] = checked(each, texts, each.variable)
     return found
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that looks like one of ours and is not read."""
+    known = [each.variable for each in CHOICES]
+    lines = []
+    for name in sorted(environ):
+        if name.startswith(_PREFIX) and name not in known and name not in _OTHERS:
+            endings = [each.removeprefix(_PREFIX) for each in known]
+            near = get_close_matches(name.removeprefix(_PREFIX), endings, 1, _ALIKE)
+            hint = f"; did you mean {_PREFIX}{near[0]}?" if near else ""
+            lines.append(f"{shorten(name)} is no variable and is not read{hint}")
+    return lines
 
 
 def checked(choice: Choice, texts: tuple[str, ...], origin: str) -> Given:

@@ -1,74 +1,17 @@
-"""What a running node and the commands say to each other: one line of JSON each way.
+"""A snapshot of a node as JSON: what the local socket and the local API tell.
 
-    request   {"verb": "pin", "arguments": {"name": "alice", "fingerprint": "..."}}
-    answer    {"ok": true, "result": {...}}   or   {"ok": false, "error": "one line"}
-
-A snapshot is the members of `netmgr.model.Snapshot`, by their names; members may be added. A
-reader passes over what it does not know and puts nothing in the place of what is missing.
+Its members are those of `netmgr.model.Snapshot`, by their names; members may be added. A reader
+passes over what it does not know, and takes what is missing as empty or zero.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Final, NamedTuple
+from typing import Final
 
 from netmgr.model import ConflictView, PeerView, RouteView, Snapshot
 from wgpy.errors import ConfigError
 
-MAX_LINE: Final = 64 * 2**20
 _STRANGE: Final = "the node answers in a way that this program does not know; restart it"
-
-
-class Request(NamedTuple):
-    """What is asked of a node."""
-
-    verb: str
-    arguments: dict[str, str]
-
-
-def format_request(verb: str, arguments: Mapping[str, str]) -> bytes:
-    """Return the line of a request."""
-    return _line({"verb": verb, "arguments": dict(arguments)})
-
-
-def parse_request(line: bytes) -> Request:
-    """Return what a line asks for.
-
-    Raises:
-        ConfigError: no request.
-    """
-    message = _load(line, "no request: one line of JSON with a verb")
-    verb, arguments = message.get("verb"), message.get("arguments", {})
-    if not isinstance(verb, str) or not isinstance(arguments, dict):
-        raise ConfigError("no request: a verb and arguments are wanted")
-    texts = {str(key): value for key, value in arguments.items() if isinstance(value, str)}
-    if len(texts) != len(arguments):
-        raise ConfigError("no request: arguments are texts")
-    return Request(verb, texts)
-
-
-def format_answer(result: Mapping[str, object]) -> bytes:
-    """Return the line of a good answer."""
-    return _line({"ok": True, "result": dict(result)})
-
-
-def format_refusal(error: str) -> bytes:
-    """Return the line that says why not."""
-    return _line({"ok": False, "error": " ".join(error.split())})
-
-
-def parse_answer(line: bytes) -> dict[str, object]:
-    """Return the result of an answer.
-
-    Raises:
-        ConfigError: the node refused, and why; or this is no answer.
-    """
-    message = _load(line, _STRANGE)
-    if message.get("ok") is True:
-        result = message.get("result")
-        return result if isinstance(result, dict) else {}
-    error = message.get("error")
-    raise ConfigError(error if isinstance(error, str) and error.isprintable() else _STRANGE)
 
 
 def snapshot_to_plain(snapshot: Snapshot) -> dict[str, object]:
@@ -210,17 +153,3 @@ class _Fields:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ConfigError(_STRANGE)
         return value
-
-
-def _line(message: Mapping[str, object]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
-
-
-def _load(line: bytes, strange: str) -> dict[str, object]:
-    try:
-        message = json.loads(line) if len(line) <= MAX_LINE else None
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
-        raise ConfigError(strange)
-    return message

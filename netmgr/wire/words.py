@@ -23,9 +23,12 @@ from wgpy.wire.text import (
 
 MAX_PORT: Final = 65535
 MIN_MTU: Final = 576
-_MAX_VERBOSITY: Final = 9
+_MAX_VERBOSITY: Final = 99
 _V4_SIZE: Final = 4
+# Longer than any usual name, and shorter than a key.
+_LONGEST_REPEATED: Final = 30
 _NAME: Final = regex(r"[a-z0-9-]{1,63}")
+_STRANGE: Final = regex(r"[^a-z0-9-]+")
 _INTERFACE: Final = regex(r"[a-zA-Z0-9_=+.-]{1,15}")
 _HOST: Final = regex(r"(?=.*[^\d.])[\w-][\w.-]{0,252}")
 _FLAGS: Final = {
@@ -42,7 +45,9 @@ def parse_name(text: str) -> str:
     """
     name = text.lower() if text.isascii() else text
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"{shorten(text)} is no name: 1 to 63 of a-z, 0-9 and -")
+        taken = _STRANGE.sub("-", name).strip("-")[:63]
+        hint = f", like {taken}" if taken and len(text) <= _LONGEST_REPEATED else ""
+        raise ConfigError(f"{shorten(text)} is no name: 1 to 63 of a-z, 0-9 and -{hint}")
     return name
 
 
@@ -205,7 +210,7 @@ def parse_flag(text: str) -> bool:
 
 
 def parse_verbosity(text: str) -> int:
-    """Return how much is logged, 0 to 9.
+    """Return how much is logged: how often -v would be given.
 
     Raises:
         ConfigError: no such number.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
+from netmgr.wire import config, ipc, lines
 from tests.fuzz.device import fuzz_device
 from wgpy.errors import ConfigError, Drop, Rejected
 from wgpy.io import netlink
@@ -197,6 +198,21 @@ def fuzz_netlink(data: bytes) -> None:
     assert count <= len(data) // 16
 
 
+def fuzz_mesh_files(data: bytes) -> None:
+    """Any text as a file of the manager is a value or lines; as an answer, too."""
+    for reading in (config.read_network(data), config.read_peer(data)):
+        said = (*reading.errors, *reading.warnings)
+        assert (reading.value is None) == bool(reading.errors)
+        assert all(line and len(line.splitlines()) == 1 for line in said)
+    _config_error(lines.parse_request, data)
+    answer = _config_error(lines.parse_answer, data)
+    if isinstance(answer, dict):
+        snapshot = _config_error(ipc.snapshot_from_plain, answer)
+        assert snapshot is None or snapshot == ipc.snapshot_from_plain(
+            ipc.snapshot_to_plain(snapshot)
+        )
+
+
 TARGETS: Final[dict[str, Target]] = {
     "messages": fuzz_messages,
     "ip": fuzz_ip,
@@ -209,6 +225,7 @@ TARGETS: Final[dict[str, Target]] = {
     "text": fuzz_text,
     "steps": fuzz_steps,
     "netlink": fuzz_netlink,
+    "mesh_files": fuzz_mesh_files,
     "device": fuzz_device,
 }
 

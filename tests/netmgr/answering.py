@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from netmgr.wire import ipc
+from netmgr.wire import lines
 
 
 class Answering:
@@ -14,8 +14,8 @@ class Answering:
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
-        self.answer = ipc.format_answer({})
-        self.asked: list[ipc.Request] = []
+        self.answer = lines.format_result({})
+        self.asked: list[lines.Request] = []
         self._socket = socket.socket(socket.AF_UNIX)
         self._thread = threading.Thread(target=self._serve)
 
@@ -37,5 +37,7 @@ class Answering:
             except OSError:
                 return
             with connection, suppress(BrokenPipeError):
-                self.asked.append(ipc.parse_request(connection.makefile("rb").readline()))
-                connection.sendall(self.answer)
+                line = connection.makefile("rb").readline()
+                if line:  # else somebody only looked whether a node is there
+                    self.asked.append(lines.parse_request(line))
+                    connection.sendall(self.answer)

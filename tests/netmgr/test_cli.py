@@ -1,5 +1,6 @@
 """The program as people call it: what it prints, and how it ends."""
 
+import io
 import json
 import os
 import re
@@ -7,16 +8,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netmgr import offline, online, options
 from netmgr.cli import main
 from netmgr.commands import COMMANDS
-from netmgr.io import asking
+from netmgr.io import control_client
 from netmgr.model import Settings
-from netmgr.wire import ipc
+from netmgr.wire import ipc, lines
 from netmgr.wire.choices import CHOICES
 from netmgr.wire.config import read_network
 from tests.netmgr.answering import Answering
@@ -74,12 +78,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, bool]]:
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
-    def find(interface: str | None) -> str:
-        return str(tmp_path / f"{interface or 'wg0'}.sock")
+    def ask(interface: str | None, verb: str, arguments: dict[str, str]) -> object:
+        return control_client.call(interface, verb, arguments, directory=str(tmp_path))
 
-    monkeypatch.setattr(online, "find_socket", find)
+    monkeypatch.setattr(online, "call", ask)
     with Answering(tmp_path / "wg0.sock") as answering:
-        answering.answer = ipc.format_answer(ipc.snapshot_to_plain(SNAPSHOT))
+        answering.answer = lines.format_result(SNAPSHOT)
         yield answering
 
 
@@ -144,6 +148,24 @@ def test_commands_that_come_later_have_their_name(run: Seen, name: str):
     if (ROOT / "netmgr" / f"{name}.py").exists():
         pytest.skip("it is there")
     assert (code, error) == (1, f"wg_netmanager: {name} is not in this build\n")
+
+
+WORDS = (
+    *(flag for each in CHOICES for flag in each.flags),
+    *("-t", "-O", "-V", "-h", "--", "-", "--dry-run", "--json", "--name=x", "-vvv", "-wx"),
+    *("status", "peers", "check", "help", "pin", "genkey", "doctor", "wg0", "10.1.1.1", ""),
+)
+
+
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text()), max_size=6))
+def test_any_words_end_with_a_code_and_at_most_one_line(words: list[str]):
+    output, errors = io.StringIO(), io.StringIO()
+    missing = ["-c", "/nonexistent/n.yaml", *words]
+    with redirect_stdout(output), redirect_stderr(errors):
+        code = main(missing)
+    said = [line for line in errors.getvalue().splitlines() if "warning: " not in line]
+    assert code in (0, 1, 2)
+    assert len(said) == (0 if code == 0 or output.getvalue() else 1)
 
 
 # --- the node ---
@@ -347,7 +369,7 @@ def test_views_show_the_node(run: Seen, node: Answering, name: str):
     assert code == 0
     assert "bob" in text
     assert "\x1b" not in text
-    assert node.asked == [ipc.Request("snapshot", {})]
+    assert node.asked == [lines.Request("snapshot", {})]
 
 
 def test_json_is_what_the_node_says(run: Seen, node: Answering):
@@ -363,35 +385,35 @@ def test_watching_goes_on_until_the_node_is_gone(
 ):
     monkeypatch.setattr(online, "EVERY", 0.0)
     asked = iter([True, True, False])
-    real = asking.call
+    real = online.ask
 
-    def call(path: str, verb: str, arguments: dict[str, str]) -> dict[str, object]:
-        return real(path if next(asked) else path + ".gone", verb, arguments)
+    def ask(interface: str | None, verb: str, arguments: dict[str, str]) -> object:
+        return real("wg0" if next(asked) else "wg1", verb, arguments)
 
-    monkeypatch.setattr(online, "call", call)
+    monkeypatch.setattr(online, "ask", ask)
     code, text, error = run("routes", "--watch")
     assert code == 1
     assert text.count("DESTINATION") == 2
-    assert "no node is running there" in error
+    assert "no node is running for wg1" in error
 
 
 @pytest.mark.parametrize(
     ("line", "request_"),
     [
-        ("reload", ipc.Request("reload", {})),
-        ("pin Bob f", ipc.Request("pin", {"name": "bob", "fingerprint": "f"})),
-        ("-i wg0 forget bob", ipc.Request("forget", {"name": "bob"})),
-        ("accept bob f", ipc.Request("accept", {"name": "bob", "fingerprint": "f"})),
+        ("reload", lines.Request("reload", {})),
+        ("pin Bob f", lines.Request("pin", {"name": "bob", "fingerprint": "f"})),
+        ("-i wg0 forget bob", lines.Request("forget", {"name": "bob"})),
+        ("accept bob f", lines.Request("accept", {"name": "bob", "fingerprint": "f"})),
     ],
 )
-def test_a_node_is_told(run: Seen, node: Answering, line: str, request_: ipc.Request):
-    node.answer = ipc.format_answer({"message": "done\x1b"})
+def test_a_node_is_told(run: Seen, node: Answering, line: str, request_: lines.Request):
+    node.answer = lines.format_result({"message": "done\x1b"})
     assert run(*line.split()) == (0, "done?\n", "")
     assert node.asked == [request_]
 
 
 def test_a_refusal_ends_with_one(run: Seen, node: Answering):
-    node.answer = ipc.format_refusal("bob is unknown")
+    node.answer = lines.format_error("bob is unknown")
     assert run("forget", "bob") == (1, "", "wg_netmanager: bob is unknown\n")
 
 

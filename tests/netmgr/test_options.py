@@ -169,6 +169,8 @@ def test_a_missing_peer_yaml_is_nothing_unless_it_was_named(machine: Machine):
 def test_a_missing_network_yaml_says_how_to_make_one(machine: Machine):
     with pytest.raises(ConfigError, match="no such file; wg_netmanager init writes one"):
         machine.load({**BOB, "network_config": "/nonexistent/n.yaml"})
+    with pytest.raises(ConfigError, match=r"network\.yaml/x: Not a directory"):
+        machine.load({**BOB, "network_config": str(machine.folder / "network.yaml" / "x")})
     with pytest.raises(ConfigError, match="Is a directory"):
         machine.load({**BOB, "peer_config": str(machine.folder)})
 

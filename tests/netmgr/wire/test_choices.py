@@ -2,7 +2,7 @@
 
 import pytest
 
-from netmgr.wire.choices import CHOICES, Given, choice, read_environment
+from netmgr.wire.choices import CHOICES, Given, choice, read_environment, unknown_variables
 from wgpy.errors import UsageError
 
 
@@ -55,3 +55,11 @@ def test_a_wrong_variable_is_named():
 
 def test_a_row_is_found_by_its_name():
     assert choice("name").flags == ("-n", "--name")
+
+
+def test_a_mistyped_variable_is_told():
+    environ = {"NETMGR_NMAE": "a", "NETMGR_XYZ": "b", "NETMGR_NAME": "c", "PATH": "d"}
+    assert unknown_variables(environ) == [
+        "'NETMGR_NMAE' is no variable and is not read; did you mean NETMGR_NAME?",
+        "'NETMGR_XYZ' is no variable and is not read",
+    ]

@@ -177,7 +177,7 @@ def test_peer_yaml_gives_options_with_their_lines():
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("name: a_b", "p:1: name: 'a_b' is no name: 1 to 63 of a-z, 0-9 and -"),
+        ("name: a_b", "p:1: name: 'a_b' is no name: 1 to 63 of a-z, 0-9 and -, like a-b"),
         ("name: [a]", "p:1: name: one value is wanted, not a list or mapping"),
         ("via: bob", "p:1: via: a mapping is wanted, like 0.0.0.0/0: alice"),
         ("via: {0.0.0.0/0: [a]}", "p:1: via: one value is wanted, not a list or mapping"),

@@ -87,7 +87,7 @@ def test_what_people_write_is_understood(
         (words.parse_mtu, "575"),
         (words.parse_mtu, "big"),
         (words.parse_flag, "perhaps"),
-        (words.parse_verbosity, "10"),
+        (words.parse_verbosity, "100"),
         (words.parse_log_format, "xml"),
         (words.parse_path, ""),
         (words.parse_path, "a\nb"),
