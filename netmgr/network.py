@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,8 +21,9 @@ from netmgr.engine.host import Host
 from netmgr.engine.signing import Identity, NetworkKeys, address6
 from netmgr.engine.trust import How, Pin
 from netmgr.engine.views import snapshot
-from netmgr.events import Event
+from netmgr.events import Event, SeedSilent
 from netmgr.io import report
+from netmgr.io.existing import take_over
 from netmgr.io.store import SEQ_STEP, Store, default_directory
 from netmgr.model import Settings, Snapshot
 from netmgr.wire import saved
@@ -30,7 +31,7 @@ from netmgr.world import World
 from wgpy.engine.device import Device
 from wgpy.errors import ConfigError
 from wgpy.io import clock
-from wgpy.model import InterfaceAddress, Prefix
+from wgpy.model import DeviceChange, InterfaceAddress, Prefix
 from wgpy.node import Node
 
 DEFAULT_MTU: Final = 1420
@@ -40,6 +41,7 @@ SAVE_INTERVAL: Final = 300.0
 # Events kept for a reader that is slow; the oldest go first.
 MAX_EVENTS: Final = 1024
 _V6_LENGTH: Final = 64
+_LAST_PORT: Final = 65535
 
 
 class Network:
@@ -71,6 +73,9 @@ class Network:
         Raises:
             ConfigError: what is missing or in the way, in one line.
         """
+        if self.settings.existing:
+            # A thread of its own: netlink there has a loop of its own.
+            await asyncio.to_thread(take_over, self.settings.interface)
         with ExitStack() as opening:
             keys = NetworkKeys(self.settings.network.shared_key)
             where = self.settings.state or default_directory(keys.net_id, self.settings.address)
@@ -253,6 +258,8 @@ class Network:
         happened = self.host.mesh.take_events()
         if happened:
             report.report(happened)
+            if self.settings.hopping and any(isinstance(e, SeedSilent) for e in happened):
+                asyncio.get_running_loop().call_soon(self._hop)
             for reader in self._readers:
                 reader.events.extend(happened)
                 reader.arrival.set()
@@ -261,6 +268,20 @@ class Network:
                 self._schedule_save(SAVE_DELAY)
             elif self._world is not None:
                 self._world.carry_out(effect)
+
+    def _hop(self) -> None:
+        """Move on to the next UDP port: a router may not like this one."""
+        port = self.settings.listen_port % _LAST_PORT + 1
+        try:
+            self.node.configure(DeviceChange(listen_port=port))
+        except ConfigError as error:
+            report.say(str(error))
+            return
+        report.tell(f"listening on UDP port {port} from now on")
+        self.settings = replace(self.settings, listen_port=port)
+        self.host.mesh.context.settings = self.settings
+        if self._world is not None:
+            self._world.look_around()
 
     def _network_changed(self) -> None:
         if self._world is not None:

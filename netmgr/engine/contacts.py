@@ -34,7 +34,9 @@ HELLO_INTERVAL: Final = 30.0
 METERED_HELLO_INTERVAL: Final = 600.0
 # Seconds between knocks at places of old while nobody answers.
 OLD_PLACE_INTERVAL: Final = 5.0
+# Seconds of silence that are told, and until they are told again.
 SILENCE_TOLD: Final = 30.0
+SILENCE_TOLD_AGAIN: Final = 240.0
 _OWN_HELLOS: Final = 8
 _HELLO_NONCE: Final = 16
 
@@ -49,7 +51,7 @@ class Seed:
     knock_at: float = 0.0
     tries: int = 0
     silent_since: float | None = None
-    told: bool = False
+    tell_after: float = SILENCE_TOLD
 
     def places(self) -> list[HostPort]:
         """Return where it is asked for: its two ports."""
@@ -243,15 +245,15 @@ class Contacts:
         pause = min(LAST_KNOCK, FIRST_KNOCK * 2 ** min(seed.tries, 16))
         seed.knock_at = now + pause * self._context.share(0.8, 1.2)
         if connected:
-            seed.tries, seed.silent_since, seed.told = 0, None, False
+            seed.tries, seed.silent_since, seed.tell_after = 0, None, SILENCE_TOLD
             seed.knock_at = now + LAST_KNOCK / 3
             return
         seed.tries += 1
         if seed.silent_since is None:
             seed.silent_since = now
         silence = now - seed.silent_since
-        if silence >= SILENCE_TOLD and not seed.told:
-            seed.told = True
+        if silence >= seed.tell_after:
+            seed.tell_after = silence + SILENCE_TOLD_AGAIN
             self._context.out.events.append(events.SeedSilent(str(seed.peer.place), silence))
         for endpoint in seed.endpoints:
             self.knock(endpoint, now)
