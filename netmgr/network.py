@@ -102,7 +102,7 @@ class Network:
             await self._world.start(addresses)
             self._open = opening.pop_all()
         self._restore()
-        self._schedule_save(SAVE_INTERVAL)
+        self._schedule_save(SAVE_DELAY)
         return self
 
     async def __aexit__(
@@ -236,6 +236,8 @@ class Network:
         return self.settings.network.subnet
 
     def _make_host(self, device: Device, identity: Identity) -> "_Managed":
+        if self._store is not None:
+            device.stamp_after(self._store.saved.wall, clock.now())
         self._host = Host(
             device,
             self.settings,
@@ -317,7 +319,10 @@ class Network:
             if pin.how is not How.FILE
         )
         blobs = tuple(mesh.context.objects.blobs())
-        return saved.Saved(0, pins, blobs, tuple(mesh.places()))
+        wall = int(clock.now() + clock.wall_offset() + SAVE_INTERVAL) + 1
+        if self._store is not None:
+            wall = max(wall, self._store.saved.wall)
+        return saved.Saved(0, pins, blobs, tuple(mesh.places()), wall)
 
     def _close(self) -> None:
         self._host = None

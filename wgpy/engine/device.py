@@ -73,6 +73,7 @@ class Device:
             *(self._common, self._roster, self._relay, self._detours), embedded=embedded
         )
         self._embedded = embedded
+        self._least_wall_offset = float("-inf")
 
     # --- the engine's verbs ---
 
@@ -212,7 +213,15 @@ class Device:
 
     def set_wall_offset(self, wall_offset: float) -> None:
         """Follow the wall clock: Unix time minus `now`."""
-        self._common.wall_offset = wall_offset
+        self._common.wall_offset = max(wall_offset, self._least_wall_offset)
+
+    def stamp_after(self, wall: float, now: float) -> None:
+        """Never stamp a handshake before a Unix time: peers have seen later ones (5.1).
+
+        For nodes whose clock may have been set back between two runs.
+        """
+        self._least_wall_offset = wall - now
+        self.set_wall_offset(self._common.wall_offset)
 
     def source_lost(self, host: bytes | None) -> None:
         """Stop sending from a packed address that is gone; None: from any, routes changed."""
