@@ -36,7 +36,8 @@ _T = TypeVar("_T")
 class Pin(NamedTuple):
     """A name and an overlay address that belong to an identity, and who says so.
 
-    `how` is file (network.yaml), met (a session with it) or person (`pin`, `accept`).
+    `how` is file (network.yaml), met (a session with it) or person (`pin`, `accept`). Without
+    an address, which is b"", only the name is pinned.
     """
 
     name: str
@@ -70,7 +71,7 @@ def format_saved(saved: Saved) -> bytes:
         "pins": [
             {
                 "name": pin.name,
-                "address": format_address(pin.address),
+                "address": format_address(pin.address) if pin.address else "",
                 "identity": _base64(pin.identity),
                 "how": pin.how,
             }
@@ -138,7 +139,8 @@ def _pin(entry: object) -> Pin:
     name, address, how = _text(entry["name"]), _text(entry["address"]), _text(entry["how"])
     if not name or how not in HOW:
         raise ValueError("no pin")
-    return Pin(name, parse_address(address), _identity(entry["identity"]), how)
+    packed = parse_address(address) if address else b""
+    return Pin(name, packed, _identity(entry["identity"]), how)
 
 
 def _place(entry: object) -> tuple[bytes, tuple[Endpoint, ...]]:
