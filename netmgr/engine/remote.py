@@ -85,7 +85,8 @@ class Remote:
         # The direct place in use, or last used; `up` tells if it answers.
         self.endpoint: Endpoint | None = None
         self.up = False
-        self.down_at = float("-inf")
+        # When its direct place was given up the last two times, the later one last.
+        self.downs = (float("-inf"), float("-inf"))
         self.pings = Liveness(now)
         self.places = Places()
         self.checks = Checks(now)
@@ -202,7 +203,7 @@ class Remote:
     def give_up(self, now: float) -> None:
         """Do without the direct place: it does not answer."""
         self.up = False
-        self.down_at = now
+        self.downs = (self.downs[1], now)
         self.calls.wants_us = False
         self.calls.next_at, self.calls.tries = now, 0
         self.pings.forget()

@@ -42,7 +42,7 @@ BUSY_TICK: Final = 0.3
 IDLE_TICK: Final = 0.5
 # Seconds after the first call for probes at which it is repeated.
 CALLS: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 300.0)
-# A direct way that was lost within so many seconds has to prove itself for a while.
+# A direct way that was lost twice within so many seconds has to prove itself for a while.
 FLAP_TIME: Final = 60.0
 # Seconds between two comparisons of what two neighbours hold.
 COMPARE_INTERVAL: Final = 2.0
@@ -143,7 +143,7 @@ class Upkeep:
         if self._context.objects.has_left(remote.identity):
             return
         if remote.prefers(endpoint):
-            fresh = not remote.up and now - remote.down_at > FLAP_TIME
+            fresh = not remote.up and now - remote.downs[0] > FLAP_TIME
             if remote.take_up(endpoint, now):
                 self._came_up(remote, now, fresh=fresh)
         else:
@@ -258,7 +258,9 @@ class Upkeep:
         self._take_flag(remote, message, now)
         if observed is not None:
             if not remote.up:
-                self.proven(remote, observed, now)
+                # It may have come through relays all the same: that place proves nothing yet.
+                remote.offer([Candidate(observed, Kind.OBSERVED)], now)
+                remote.places.heard_from(observed, now)
             elif ping.rtt_us > 1_000_000 * (remote.rtt or 0.0):
                 # Only to its own harm: who is said to be near is passed more than others.
                 self._measured(remote, ping.rtt_us / 1_000_000, now)
