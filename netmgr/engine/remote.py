@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 from netmgr.engine.holding import spend
 from netmgr.engine.liveness import PING_INTERVAL, Liveness
 from netmgr.engine.places import Places, Trial
+from netmgr.errors import Reason, Rejected
 from netmgr.model import Candidate, Kind
 from netmgr.wire.objects import Record
 from wgpy.model import Endpoint, PublicKey
@@ -117,13 +118,16 @@ class Remote:
         """Whether it told us that it wants to be a neighbour."""
         return self.calls.wants_us
 
-    def allows(self, kind: int, interval: float, burst: int, now: float) -> bool:
-        """Tell whether to act on a message of a kind: so many at once, one each interval."""
-        spent = spend(self.calls.spent.get(kind, 0.0), now, interval, burst)
+    def limit(self, kind: int, rate: tuple[float, int], now: float) -> None:
+        """Count a message of a kind; `rate` is the seconds each takes, and how many at once.
+
+        Raises:
+            Rejected: TOO_FAST.
+        """
+        spent = spend(self.calls.spent.get(kind, 0.0), now, *rate)
         if spent is None:
-            return False
+            raise Rejected(Reason.TOO_FAST)
         self.calls.spent[kind] = spent
-        return True
 
     # --- places ---
 

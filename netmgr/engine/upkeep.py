@@ -1,19 +1,18 @@
 """Keeping ways alive: pings of neighbours, probes of places, word of what died.
 
-Neighbours are few: those on the LAN, static peers, and three that a hash of the pair chooses,
-the same for both; in a small network everybody. Only they are pinged regularly and stand in
-Links. Any other node is pinged when traffic to it stays without an answer.
+Neighbours, and only they, are pinged regularly and stand in Links. Any other node is pinged
+when traffic to it stays without an answer.
 """
 
 from collections import Counter
 from collections.abc import Callable
-from hashlib import blake2s
 from typing import Final
 
 from netmgr.effects import SendDatagram, SendInner
 from netmgr.engine import knock
 from netmgr.engine.common import Context, is_metered
 from netmgr.engine.liveness import PING_INTERVAL
+from netmgr.engine.neighbours import Neighbours
 from netmgr.engine.remote import Direct, Remote, Via
 from netmgr.engine.signing import keyed_mac, same
 from netmgr.engine.ways import Ways
@@ -26,11 +25,7 @@ from wgpy.engine.deadlines import Deadlines
 from wgpy.model import Deadline, Endpoint, Local
 from wgpy.wire.detour import via_id
 
-# Networks in which everybody is a neighbour of everybody have so many nodes at most.
-SMALL: Final = 12
-SEEDS: Final = 2
-BY_RANK: Final = 3
-ON_LAN: Final = 8
+# Neighbours that chose us, whom we did not choose.
 ACCEPTED: Final = 24
 # Places told of where others see this node.
 OBSERVED: Final = 2
@@ -74,10 +69,9 @@ class Upkeep:
         self._tick_at = now
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
-        self._wanted: frozenset[bytes] = frozenset()
-        # By identity: where each node saw us last, and the rank of its pair with us.
+        self._neighbours = Neighbours(context)
+        # By identity: where each node saw us last.
         self._seen: dict[bytes, Endpoint] = {}
-        self._ranks: dict[bytes, bytes] = {}
 
     # --- the clock ---
 
@@ -96,34 +90,15 @@ class Upkeep:
 
     def choose_neighbours(self, now: float) -> None:
         """Choose whom to keep a direct way to; after nodes have come or gone."""
-        context = self._context
         self.unsettled = False
-        for gone in [one for one in context.remotes.values() if self._has_left(one)]:
+        for gone in [one for one in self._context.remotes.values() if self._has_left(one)]:
             self._gave_up(gone, now)
-        remotes = list(context.remotes.values())
-        if len(self._ranks) > 2 * len(remotes) + SMALL:
-            self._ranks = {}
-        wanted = set(remotes)
-        if len(remotes) >= SMALL:
-            ranked = sorted(remotes, key=self._rank)
-            static = [one for one in ranked if context.is_static(one)]
-            wanted = set(static if context.is_seed else (static or ranked)[:SEEDS])
-            if not context.settings.metered:
-                near = [one for one in ranked if one.up and one.places.is_local(one.endpoint)]
-                able = [one for one in ranked if not is_metered(one.record)]
-                wanted |= {*able[:BY_RANK], *near[:ON_LAN]}
-        elif context.settings.metered:
-            static = [one for one in remotes if context.is_static(one)]
-            wanted = set((static or remotes)[:SEEDS])
-        chosen = frozenset(one.identity for one in wanted)
-        fresh = chosen - self._wanted
-        self._wanted = chosen
-        for identity in fresh:
-            self.touch(context.remotes[identity], now)
+        for remote in self._neighbours.choose():
+            self.touch(remote, now)
 
     def is_neighbour(self, remote: Remote) -> bool:
         """Tell whether a direct way to a node is kept and told of."""
-        return remote.identity in self._wanted or remote.wants_us
+        return self._neighbours.wants(remote) or remote.wants_us
 
     def touch(self, remote: Remote, now: float) -> None:
         """Compute anew when something is due for a node."""
@@ -196,7 +171,7 @@ class Upkeep:
         if not same(probe.proof, keyed_mac(key, probe.proven(kind))):
             raise Rejected(Reason.NOT_AUTHENTIC)
         if kind == frames.PROBE:
-            self._limit(node, kind, PROBE_RATE, now)
+            node.limit(kind, PROBE_RATE, now)
             answer = Probe(probe.target, probe.sender, probe.txid, b"", remote)
             self._send_probe(frames.PROBE_ACK, answer, key, remote, local)
             node.offer([Candidate(remote, Kind.OBSERVED)], now)
@@ -233,10 +208,6 @@ class Upkeep:
 
     # --- inside: answers ---
 
-    def _limit(self, remote: Remote, kind: int, rate: tuple[float, int], now: float) -> None:
-        if not remote.allows(kind, *rate, now):
-            raise Rejected(Reason.TOO_FAST)
-
     def _witness(self, remote: Remote, endpoint: Endpoint) -> None:
         """Take note of where a node sees this one; what most see is told of, two places."""
         context = self._context
@@ -251,10 +222,10 @@ class Upkeep:
 
     def _receive_ping(self, remote: Remote, message: Message, now: float) -> None:
         ping = Ping.decode_untrusted(message.body)
-        self._limit(remote, control.PING, PING_RATE, now)
+        remote.limit(control.PING, PING_RATE, now)
         observed = self._direct_endpoint(remote)
         pong = Pong(ping.txid, self._context.objects.total_digest(), observed).encode()
-        self._send(remote, control.PONG, pong, flag=self._wants(remote))
+        self._send(remote, control.PONG, pong, flag=self._neighbours.wants(remote))
         self._take_flag(remote, message, now)
         if observed is not None:
             if not remote.up:
@@ -288,7 +259,7 @@ class Upkeep:
 
     def _receive_call(self, remote: Remote, message: Message, now: float) -> None:
         endpoints = control.decode_endpoints_untrusted(message.body)
-        self._limit(remote, control.CALL_ME, CALL_RATE, now)
+        remote.limit(control.CALL_ME, CALL_RATE, now)
         remote.offer([Candidate(each, Kind.OBSERVED) for each in endpoints], now)
         if message.flag:
             self._call(remote, answer=False)
@@ -385,17 +356,6 @@ class Upkeep:
     def _wants_direct(self, remote: Remote, now: float) -> bool:
         return self.is_neighbour(remote) or remote.pings.busy(now)
 
-    def _wants(self, remote: Remote) -> bool:
-        return remote.identity in self._wanted
-
-    def _rank(self, remote: Remote) -> bytes:
-        rank = self._ranks.get(remote.identity)
-        if rank is None:
-            pair = sorted((self._context.identity.short, remote.short))
-            rank = blake2s(b"".join(pair), digest_size=8).digest()
-            self._ranks[remote.identity] = rank
-        return rank
-
     def _direct_endpoint(self, remote: Remote) -> Endpoint | None:
         """Return where a node was last heard directly, None if that was through relays."""
         endpoint = self._context.channel.endpoint(remote.public_key)
@@ -409,7 +369,7 @@ class Upkeep:
         ping = Ping(txid, self._context.objects.total_digest(), rtt_us).encode()
         interval = (self._interval(remote) or PING_INTERVAL) * self._context.share(0.95, 1.05)
         remote.pings.pinged(txid, interval, now)
-        self._send(remote, control.PING, ping, flag=self._wants(remote))
+        self._send(remote, control.PING, ping, flag=self._neighbours.wants(remote))
 
     def _call(self, remote: Remote, *, answer: bool) -> None:
         places = (*self._context.observed, *self._context.local)
