@@ -224,7 +224,7 @@ class Mesh:
 
     def network_changed(self, now: float) -> None:
         """Addresses, links or routes of this host changed: try everything at once."""
-        self.context.observed = ()
+        self.upkeep.witnesses.forget()
         self.contacts.hurry(now)
         for remote in self.context.remotes.values():
             remote.doubt(now)

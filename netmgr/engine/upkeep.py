@@ -4,7 +4,6 @@ Neighbours, and only they, are pinged regularly and stand in Links. Any other no
 when traffic to it stays without an answer.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +15,7 @@ from netmgr.engine.neighbours import Neighbours
 from netmgr.engine.remote import Direct, Remote, Via
 from netmgr.engine.signing import keyed_mac, same
 from netmgr.engine.ways import Ways
+from netmgr.engine.witnesses import Witnesses
 from netmgr.errors import Reason, Rejected
 from netmgr.model import Candidate, Kind
 from netmgr.wire import control, frames
@@ -27,8 +27,6 @@ from wgpy.wire.detour import via_id
 
 # Neighbours that chose us, whom we did not choose.
 ACCEPTED: Final = 24
-# Places told of where others see this node.
-OBSERVED: Final = 2
 METERED_INTERVAL: Final = 110.0
 # Probes of the direct place that go unanswered before it is given up while relays are used.
 CHECKS: Final = 3
@@ -49,6 +47,9 @@ _TXID_SIZE: Final = 8
 _PASSIVE: Final = 1.15
 # Seconds from an own measurement for which being asked is enough.
 PASSIVE_FOR: Final = 60.0
+# What two ends may measure differently: a share, or seconds.
+SHIFT_SHARE: Final = 0.25
+SHIFT: Final = 0.002
 
 
 class Upkeep:
@@ -70,8 +71,7 @@ class Upkeep:
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
         self._neighbours = Neighbours(context)
-        # By identity: where each node saw us last.
-        self._seen: dict[bytes, Endpoint] = {}
+        self.witnesses = Witnesses(context)
 
     # --- the clock ---
 
@@ -185,7 +185,7 @@ class Upkeep:
         if endpoint is None:
             raise Rejected(Reason.UNASKED)
         if probe.observed is not None:
-            self._witness(node, probe.observed)
+            self.witnesses.saw(node, probe.observed)
         self.proven(node, endpoint, now)
 
     def receive_untrusted(self, remote: Remote, message: Message, now: float) -> bool:
@@ -208,18 +208,6 @@ class Upkeep:
 
     # --- inside: answers ---
 
-    def _witness(self, remote: Remote, endpoint: Endpoint) -> None:
-        """Take note of where a node sees this one; what most see is told of, two places."""
-        context = self._context
-        if self._seen.get(remote.identity) == endpoint and context.observed:
-            return
-        self._seen[remote.identity] = endpoint
-        self._seen = {one: each for one, each in self._seen.items() if one in context.remotes}
-        votes = Counter(each for each in self._seen.values() if each not in context.local)
-        told = context.observed
-        ranked = sorted(votes, key=lambda each: (-votes[each], each not in told))
-        context.observed = tuple(ranked[:OBSERVED])
-
     def _receive_ping(self, remote: Remote, message: Message, now: float) -> None:
         ping = Ping.decode_untrusted(message.body)
         remote.limit(control.PING, PING_RATE, now)
@@ -232,16 +220,22 @@ class Upkeep:
                 # It may have come through relays all the same: that place proves nothing yet.
                 remote.offer([Candidate(observed, Kind.OBSERVED)], now)
                 remote.places.heard_from(observed, now)
-            elif ping.rtt_us > 1_000_000 * (remote.rtt or 0.0):
-                # Only to its own harm: who is said to be near is passed more than others.
-                self._measured(remote, ping.rtt_us / 1_000_000, now)
-            # One of two need ask; the other measures for itself now and then.
-            interval = self._interval(remote)
-            fresh = now - remote.pings.measured_at < PASSIVE_FOR
-            if interval is not None and fresh and not remote.pings.missed:
+            elif not remote.pings.missed and self._is_known(remote, ping, now):
+                # One of two need ask: the other learns as much from being asked.
+                interval = self._interval(remote) or 0.0
                 later = now + interval * _PASSIVE
                 remote.pings.next_at = max(remote.pings.next_at, later)
         self._compare(remote, ping.digest, now)
+
+    def _is_known(self, remote: Remote, ping: Ping, now: float) -> bool:
+        """Tell whether the round trip was measured here of late, and the other agrees.
+
+        What the other says is not believed, or it would be as near as it likes.
+        """
+        rtt, said = remote.rtt, ping.rtt_us / 1_000_000
+        if rtt is None or now - remote.pings.measured_at >= PASSIVE_FOR:
+            return False
+        return not said or abs(said - rtt) <= max(SHIFT_SHARE * rtt, SHIFT)
 
     def _receive_pong(self, remote: Remote, message: Message, now: float) -> None:
         pong = Pong.decode_untrusted(message.body)
@@ -251,10 +245,13 @@ class Upkeep:
             raise Rejected(Reason.UNASKED)
         self._take_flag(remote, message, now)
         if pong.observed is not None and self._direct_endpoint(remote) is not None:
-            self._witness(remote, pong.observed)
+            self.witnesses.saw(remote, pong.observed)
             if remote.calls.session_at is not None and sent_at >= remote.calls.session_at:
                 remote.pings.measured_at = now
                 self._measured(remote, now - sent_at, now)
+        elif isinstance(remote.way, Direct) and remote.up:
+            # Its answers take another way than ours, and do not measure it.
+            self._probe(remote, remote.way.endpoint, now)
         self._compare(remote, pong.digest, now)
 
     def _receive_call(self, remote: Remote, message: Message, now: float) -> None:

@@ -55,6 +55,7 @@ def test_probes_become_rarer_up_to_a_limit():
     for _ in range(12):
         assert places.due(every, now) == [HERE]
         following = places.next_at(every)
+        assert following is not None
         pauses.append(following - now)
         now = following
     assert pauses[:3] == [FIRST_PROBE, 2 * FIRST_PROBE, 4 * FIRST_PROBE]
