@@ -32,13 +32,13 @@ class Neighbours:
         return remote.identity in self._chosen
 
     def choose(self) -> list[Remote]:
-        """Choose anew; return who was not chosen before."""
+        """Choose anew; return who was not chosen before, or is not up: places may be new."""
         remotes = self._context.remotes
         if len(self._ranks) > 2 * len(remotes) + SMALL:
             self._ranks = {}
         chosen = {remote.identity: remote for remote in self._wanted()}
         before, self._chosen = self._chosen, frozenset(chosen)
-        return [remote for identity, remote in chosen.items() if identity not in before]
+        return [one for key, one in chosen.items() if key not in before or not one.up]
 
     # --- inside ---
 

@@ -38,7 +38,7 @@ def test_peers_are_shown_by_address_with_their_ways():
     until(bob, carol, ["alice"], 15.0)
     view = shown(bob)
     alice_view, carol_view = view.peers
-    assert (alice_view.name, alice_view.path, alice_view.trust) == ("alice", "lan", "met")
+    assert (alice_view.name, alice_view.path, alice_view.trust) == ("alice", "direct", "met")
     assert alice_view.endpoint == "192.0.2.1:50001"
     assert alice_view.reachable
     assert alice_view.rtt is not None
