@@ -227,7 +227,7 @@ class Mesh:
 
     def network_changed(self, now: float) -> None:
         """Addresses, links or routes of this host changed: try everything at once."""
-        self.context.observed = ()
+        self.upkeep.witnesses.forget()
         self.contacts.hurry(now)
         for remote in self.context.remotes.values():
             remote.doubt(now)
@@ -293,7 +293,7 @@ class Mesh:
                     self._receive_object(blob, remote.short, now)
             case control.DIGEST:
                 digest = control.decode_digest_untrusted(message.body)
-                self._limit(remote, message.kind, now)
+                remote.limit(message.kind, COMPARE_RATE, now)
                 buckets = self.context.objects.differing(digest)
                 if buckets:
                     self._send(remote, control.PULL, control.encode_pull(buckets))
@@ -302,15 +302,11 @@ class Mesh:
                     self._send(remote, control.DIGEST, own, flag=True)
             case control.PULL:
                 buckets = control.decode_pull_untrusted(message.body)
-                self._limit(remote, message.kind, now)
+                remote.limit(message.kind, COMPARE_RATE, now)
                 payloads = control.pack_objects(self.context.objects.in_buckets(buckets))
                 self._send_all(remote, payloads)
             case _:
                 return
-
-    def _limit(self, remote: Remote, kind: int, now: float) -> None:
-        if not remote.allows(kind, *COMPARE_RATE, now):
-            raise Rejected(Reason.TOO_FAST)
 
     def _receive_object(self, blob: bytes, sender: bytes | None, now: float) -> None:
         with self._counting():

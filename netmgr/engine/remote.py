@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 from netmgr.engine.holding import spend
 from netmgr.engine.liveness import PING_INTERVAL, Liveness
 from netmgr.engine.places import Places, Trial
+from netmgr.errors import Reason, Rejected
 from netmgr.model import Candidate, Kind
 from netmgr.wire.objects import Record
 from wgpy.model import Endpoint, PublicKey
@@ -92,7 +93,8 @@ class Remote:
         # The direct place in use, or last used; `up` tells if it answers.
         self.endpoint: Endpoint | None = None
         self.up = False
-        self.down_at = float("-inf")
+        # When its direct place was given up the last two times, the later one last.
+        self.downs = (float("-inf"), float("-inf"))
         self.pings = Liveness(now)
         self.places = Places()
         self.checks = Checks(now)
@@ -123,13 +125,16 @@ class Remote:
         """Whether it told us that it wants to be a neighbour."""
         return self.calls.wants_us
 
-    def allows(self, kind: int, interval: float, burst: int, now: float) -> bool:
-        """Tell whether to act on a message of a kind: so many at once, one each interval."""
-        spent = spend(self.calls.spent.get(kind, 0.0), now, interval, burst)
+    def limit(self, kind: int, rate: tuple[float, int], now: float) -> None:
+        """Count a message of a kind; `rate` is the seconds each takes, and how many at once.
+
+        Raises:
+            Rejected: TOO_FAST.
+        """
+        spent = spend(self.calls.spent.get(kind, 0.0), now, *rate)
         if spent is None:
-            return False
+            raise Rejected(Reason.TOO_FAST)
         self.calls.spent[kind] = spent
-        return True
 
     # --- places ---
 
@@ -208,7 +213,7 @@ class Remote:
     def give_up(self, now: float) -> None:
         """Do without the direct place: it does not answer."""
         self.up = False
-        self.down_at = now
+        self.downs = (self.downs[1], now)
         self.calls.wants_us = False
         self.calls.next_at, self.calls.tries = now, 0
         self.pings.forget()

@@ -1,22 +1,21 @@
 """Keeping ways alive: pings of neighbours, probes of places, word of what died.
 
-Neighbours are few: those on the LAN, static peers, and three that a hash of the pair chooses,
-the same for both; in a small network everybody. Only they are pinged regularly and stand in
-Links. Any other node is pinged when traffic to it stays without an answer.
+Neighbours, and only they, are pinged regularly and stand in Links. Any other node is pinged
+when traffic to it stays without an answer.
 """
 
-from collections import Counter
 from collections.abc import Callable
-from hashlib import blake2s
 from typing import Final
 
 from netmgr.effects import SendDatagram, SendInner
 from netmgr.engine import knock
 from netmgr.engine.common import Context, is_metered
 from netmgr.engine.liveness import PING_INTERVAL
+from netmgr.engine.neighbours import Neighbours
 from netmgr.engine.remote import Direct, Remote, Via
 from netmgr.engine.signing import keyed_mac, same
 from netmgr.engine.ways import Ways
+from netmgr.engine.witnesses import Witnesses
 from netmgr.errors import Reason, Rejected
 from netmgr.model import Candidate, Kind
 from netmgr.wire import control, frames
@@ -26,14 +25,8 @@ from wgpy.engine.deadlines import Deadlines
 from wgpy.model import Deadline, Endpoint, Local
 from wgpy.wire.detour import via_id
 
-# Networks in which everybody is a neighbour of everybody have so many nodes at most.
-SMALL: Final = 12
-SEEDS: Final = 2
-BY_RANK: Final = 3
-ON_LAN: Final = 8
+# Neighbours that chose us, whom we did not choose.
 ACCEPTED: Final = 24
-# Places told of where others see this node.
-OBSERVED: Final = 2
 METERED_INTERVAL: Final = 110.0
 # Probes of the direct place that go unanswered before it is given up while relays are used.
 CHECKS: Final = 3
@@ -42,7 +35,7 @@ BUSY_TICK: Final = 0.3
 IDLE_TICK: Final = 0.5
 # Seconds after the first call for probes at which it is repeated.
 CALLS: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 300.0)
-# A direct way that was lost within so many seconds has to prove itself for a while.
+# A direct way that was lost twice within so many seconds has to prove itself for a while.
 FLAP_TIME: Final = 60.0
 # Seconds between two comparisons of what two neighbours hold.
 COMPARE_INTERVAL: Final = 2.0
@@ -54,6 +47,9 @@ _TXID_SIZE: Final = 8
 _PASSIVE: Final = 1.15
 # Seconds from an own measurement for which being asked is enough.
 PASSIVE_FOR: Final = 60.0
+# What two ends may measure differently: a share, or seconds.
+SHIFT_SHARE: Final = 0.25
+SHIFT: Final = 0.002
 
 
 class Upkeep:
@@ -74,10 +70,8 @@ class Upkeep:
         self._tick_at = now
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
-        self._wanted: frozenset[bytes] = frozenset()
-        # By identity: where each node saw us last, and the rank of its pair with us.
-        self._seen: dict[bytes, Endpoint] = {}
-        self._ranks: dict[bytes, bytes] = {}
+        self._neighbours = Neighbours(context)
+        self.witnesses = Witnesses(context)
 
     # --- the clock ---
 
@@ -96,34 +90,15 @@ class Upkeep:
 
     def choose_neighbours(self, now: float) -> None:
         """Choose whom to keep a direct way to; after nodes have come or gone."""
-        context = self._context
         self.unsettled = False
-        for gone in [one for one in context.remotes.values() if self._has_left(one)]:
+        for gone in [one for one in self._context.remotes.values() if self._has_left(one)]:
             self._gave_up(gone, now)
-        remotes = list(context.remotes.values())
-        if len(self._ranks) > 2 * len(remotes) + SMALL:
-            self._ranks = {}
-        wanted = set(remotes)
-        if len(remotes) >= SMALL:
-            ranked = sorted(remotes, key=self._rank)
-            static = [one for one in ranked if context.is_static(one)]
-            wanted = set(static if context.is_seed else (static or ranked)[:SEEDS])
-            if not context.settings.metered:
-                near = [one for one in ranked if one.up and one.places.is_local(one.endpoint)]
-                able = [one for one in ranked if not is_metered(one.record)]
-                wanted |= {*able[:BY_RANK], *near[:ON_LAN]}
-        elif context.settings.metered:
-            static = [one for one in remotes if context.is_static(one)]
-            wanted = set((static or remotes)[:SEEDS])
-        chosen = frozenset(one.identity for one in wanted)
-        fresh = chosen - self._wanted
-        self._wanted = chosen
-        for identity in fresh:
-            self.touch(context.remotes[identity], now)
+        for remote in self._neighbours.choose():
+            self.touch(remote, now)
 
     def is_neighbour(self, remote: Remote) -> bool:
         """Tell whether a direct way to a node is kept and told of."""
-        return remote.identity in self._wanted or remote.wants_us
+        return self._neighbours.wants(remote) or remote.wants_us
 
     def touch(self, remote: Remote, now: float) -> None:
         """Compute anew when something is due for a node."""
@@ -143,7 +118,7 @@ class Upkeep:
         if self._context.objects.has_left(remote.identity):
             return
         if remote.prefers(endpoint, now):
-            fresh = not remote.up and now - remote.down_at > FLAP_TIME
+            fresh = not remote.up and now - remote.downs[0] > FLAP_TIME
             if remote.take_up(endpoint, now):
                 self._came_up(remote, now, fresh=fresh)
         else:
@@ -196,7 +171,7 @@ class Upkeep:
         if not same(probe.proof, keyed_mac(key, probe.proven(kind))):
             raise Rejected(Reason.NOT_AUTHENTIC)
         if kind == frames.PROBE:
-            self._limit(node, kind, PROBE_RATE, now)
+            node.limit(kind, PROBE_RATE, now)
             answer = Probe(probe.target, probe.sender, probe.txid, b"", remote)
             self._send_probe(frames.PROBE_ACK, answer, key, remote, local)
             node.offer(context.placed([Candidate(remote, Kind.OBSERVED)]), now)
@@ -210,7 +185,7 @@ class Upkeep:
         if endpoint is None:
             raise Rejected(Reason.UNASKED)
         if probe.observed is not None:
-            self._witness(node, probe.observed)
+            self.witnesses.saw(node, probe.observed)
         self.proven(node, endpoint, now)
 
     def receive_untrusted(self, remote: Remote, message: Message, now: float) -> bool:
@@ -233,44 +208,34 @@ class Upkeep:
 
     # --- inside: answers ---
 
-    def _limit(self, remote: Remote, kind: int, rate: tuple[float, int], now: float) -> None:
-        if not remote.allows(kind, *rate, now):
-            raise Rejected(Reason.TOO_FAST)
-
-    def _witness(self, remote: Remote, endpoint: Endpoint) -> None:
-        """Take note of where a node sees this one; what most see is told of, two places."""
-        context = self._context
-        if context.is_near(endpoint):
-            return
-        if self._seen.get(remote.identity) == endpoint and context.observed:
-            return
-        self._seen[remote.identity] = endpoint
-        self._seen = {one: each for one, each in self._seen.items() if one in context.remotes}
-        votes = Counter(each for each in self._seen.values() if each not in context.local)
-        told = context.observed
-        ranked = sorted(votes, key=lambda each: (-votes[each], each not in told))
-        context.observed = tuple(ranked[:OBSERVED])
-
     def _receive_ping(self, remote: Remote, message: Message, now: float) -> None:
         ping = Ping.decode_untrusted(message.body)
-        self._limit(remote, control.PING, PING_RATE, now)
+        remote.limit(control.PING, PING_RATE, now)
         observed = self._direct_endpoint(remote)
         pong = Pong(ping.txid, self._context.objects.total_digest(), observed).encode()
-        self._send(remote, control.PONG, pong, flag=self._wants(remote))
+        self._send(remote, control.PONG, pong, flag=self._neighbours.wants(remote))
         self._take_flag(remote, message, now)
         if observed is not None:
             if not remote.up:
-                self.proven(remote, observed, now)
-            elif ping.rtt_us > 1_000_000 * (remote.rtt or 0.0):
-                # Only to its own harm: who is said to be near is passed more than others.
-                self._measured(remote, ping.rtt_us / 1_000_000, now)
-            # One of two need ask; the other measures for itself now and then.
-            interval = self._interval(remote)
-            fresh = now - remote.pings.measured_at < PASSIVE_FOR
-            if interval is not None and fresh and not remote.pings.missed:
+                # It may have come through relays all the same: that place proves nothing yet.
+                remote.offer([Candidate(observed, Kind.OBSERVED)], now)
+                remote.places.heard_from(observed, now)
+            elif not remote.pings.missed and self._is_known(remote, ping, now):
+                # One of two need ask: the other learns as much from being asked.
+                interval = self._interval(remote) or 0.0
                 later = now + interval * _PASSIVE
                 remote.pings.next_at = max(remote.pings.next_at, later)
         self._compare(remote, ping.digest, now)
+
+    def _is_known(self, remote: Remote, ping: Ping, now: float) -> bool:
+        """Tell whether the round trip was measured here of late, and the other agrees.
+
+        What the other says is not believed, or it would be as near as it likes.
+        """
+        rtt, said = remote.rtt, ping.rtt_us / 1_000_000
+        if rtt is None or now - remote.pings.measured_at >= PASSIVE_FOR:
+            return False
+        return not said or abs(said - rtt) <= max(SHIFT_SHARE * rtt, SHIFT)
 
     def _receive_pong(self, remote: Remote, message: Message, now: float) -> None:
         pong = Pong.decode_untrusted(message.body)
@@ -280,15 +245,18 @@ class Upkeep:
             raise Rejected(Reason.UNASKED)
         self._take_flag(remote, message, now)
         if pong.observed is not None and self._direct_endpoint(remote) is not None:
-            self._witness(remote, pong.observed)
+            self.witnesses.saw(remote, pong.observed)
             if remote.calls.session_at is not None and sent_at >= remote.calls.session_at:
                 remote.pings.measured_at = now
                 self._measured(remote, now - sent_at, now)
+        elif isinstance(remote.way, Direct) and remote.up:
+            # Its answers take another way than ours, and do not measure it.
+            self._probe(remote, remote.way.endpoint, now)
         self._compare(remote, pong.digest, now)
 
     def _receive_call(self, remote: Remote, message: Message, now: float) -> None:
         endpoints = control.decode_endpoints_untrusted(message.body)
-        self._limit(remote, control.CALL_ME, CALL_RATE, now)
+        remote.limit(control.CALL_ME, CALL_RATE, now)
         candidates = [Candidate(each, Kind.OBSERVED) for each in endpoints]
         remote.offer(self._context.placed(candidates), now)
         if message.flag:
@@ -390,17 +358,6 @@ class Upkeep:
     def _wants_direct(self, remote: Remote, now: float) -> bool:
         return self.is_neighbour(remote) or remote.pings.busy(now)
 
-    def _wants(self, remote: Remote) -> bool:
-        return remote.identity in self._wanted
-
-    def _rank(self, remote: Remote) -> bytes:
-        rank = self._ranks.get(remote.identity)
-        if rank is None:
-            pair = sorted((self._context.identity.short, remote.short))
-            rank = blake2s(b"".join(pair), digest_size=8).digest()
-            self._ranks[remote.identity] = rank
-        return rank
-
     def _direct_endpoint(self, remote: Remote) -> Endpoint | None:
         """Return where a node was last heard directly, None if that was through relays."""
         endpoint = self._context.channel.endpoint(remote.public_key)
@@ -414,7 +371,7 @@ class Upkeep:
         ping = Ping(txid, self._context.objects.total_digest(), rtt_us).encode()
         interval = (self._interval(remote) or PING_INTERVAL) * self._context.share(0.95, 1.05)
         remote.pings.pinged(txid, interval, now)
-        self._send(remote, control.PING, ping, flag=self._wants(remote))
+        self._send(remote, control.PING, ping, flag=self._neighbours.wants(remote))
 
     def _call(self, remote: Remote, *, answer: bool) -> None:
         places = (*self._context.observed, *self._context.local)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
+from wgpy import events
 from wgpy.engine import constants
 from wgpy.engine.common import KEEPALIVE, Common, Path, Staged, Traffic
 from wgpy.engine.cookie import CookieHolder
@@ -22,15 +23,6 @@ from wgpy.engine.session import Session, Slots
 from wgpy.engine.silence import Silence
 from wgpy.engine.timers import Timer, Timers
 from wgpy.errors import Drop, Rejected
-from wgpy.events import (
-    HandshakeAnswered,
-    HandshakeCompleted,
-    HandshakeGaveUp,
-    HandshakeSent,
-    HandshakeUnanswered,
-    Roamed,
-    SessionEnded,
-)
 from wgpy.model import (
     KEY_SIZE,
     NO_KEY,
@@ -126,7 +118,7 @@ class Peer:
     def send_keepalive(self, now: float) -> None:
         """Send what waits; if nothing does, an empty packet (paper 6.5)."""
         if not self._staged:
-            self._stage([KEEPALIVE])
+            self._staged.append(KEEPALIVE)
         self.flush(now)
 
     def flush(self, now: float) -> None:
@@ -149,16 +141,12 @@ class Peer:
 
     def can_send(self, now: float) -> bool:
         """Tell whether there is a session to send with at once."""
-        session = self._slots.current
-        return session is not None and session.can_send(1, now)
+        return (session := self._slots.current) is not None and session.can_send(1, now)
 
     def hurry(self, now: float) -> None:
-        """Begin a handshake that waits for its turn at once: there is a new way to the peer.
-
-        Deviation: the kernel waits for REKEY_TIMEOUT, as nobody tells it of ways.
-        """
-        session = self._slots.current
-        if self._staged and (session is None or not session.can_send(1, now)):
+        """Begin the handshake that something waits for at once: there is a new way."""
+        # Deviation: the kernel waits for REKEY_TIMEOUT, as nobody tells it of ways.
+        if self._staged and not self.can_send(now):
             self._handshake_sent_at = float("-inf")
             self.initiate(now)
 
@@ -186,7 +174,9 @@ class Peer:
         self._handshake_sent_at = now
         self._begin_session(keys, index, now, initiator=False)
         self._send_handshake(response.encode(), now)
-        self._common.out.events.append(HandshakeAnswered(self.public_key, self.path.endpoint))
+        self._common.out.events.append(
+            events.HandshakeAnswered(self.public_key, self.path.endpoint)
+        )
         self._heard(now)
 
     def receive_response(self, message: Response, path: Path, now: float) -> None:
@@ -344,11 +334,11 @@ class Peer:
             return
         self._send_handshake(message.encode(), now)
         self._timers.handshake_initiated(now)
-        events, endpoint = self._common.out.events, self.path.endpoint
+        told, endpoint = self._common.out.events, self.path.endpoint
         seconds = self._silence.initiated(now)
-        events.append(HandshakeSent(self.public_key, endpoint, self._silence.attempts))
+        told.append(events.HandshakeSent(self.public_key, endpoint, self._silence.attempts))
         if seconds is not None:
-            events.append(HandshakeUnanswered(self.public_key, endpoint, seconds))
+            told.append(events.HandshakeUnanswered(self.public_key, endpoint, seconds))
 
     def _send_handshake(self, message: bytes, now: float) -> None:
         self._timers.traversed(now)
@@ -359,7 +349,7 @@ class Peer:
         if self._timers.attempts > constants.MAX_TIMER_HANDSHAKES:
             self._staged.clear()
             self._timers.handshake_given_up(now)
-            self._common.out.events.append(HandshakeGaveUp(self.public_key))
+            self._common.out.events.append(events.HandshakeGaveUp(self.public_key))
             return
         self._timers.attempts += 1
         self.forget_local()
@@ -386,7 +376,7 @@ class Peer:
         self._timers.handshake_complete()
         self._silence.broken()
         self.traffic.last_handshake = now + self._common.wall_offset
-        event = HandshakeCompleted(self.public_key, self.path.endpoint, initiator)
+        event = events.HandshakeCompleted(self.public_key, self.path.endpoint, initiator)
         self._common.out.events.append(event)
 
     def _clear_handshake(self) -> None:
@@ -398,7 +388,7 @@ class Peer:
         gone = self._slots.clear()
         self._drop_sessions(gone)
         if gone:
-            self._common.out.events.append(SessionEnded(self.public_key, why))
+            self._common.out.events.append(events.SessionEnded(self.public_key, why))
 
     def _drop_sessions(self, gone: Sequence[Session]) -> None:
         for session in gone:
@@ -407,4 +397,4 @@ class Peer:
     def _move(self, path: Path) -> None:
         old, self.path = self.path.endpoint, path
         if path.endpoint is not None and path.endpoint != old:
-            self._common.out.events.append(Roamed(self.public_key, old, path.endpoint))
+            self._common.out.events.append(events.Roamed(self.public_key, old, path.endpoint))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from netmgr.engine.remote import Remote
 from tests.sim.meshes import Node, everybody_reaches_everybody, static
 from tests.sim.world import Link, World
 
@@ -40,6 +41,13 @@ def meet(world: World, made: list[Node], limit: float = 10.0) -> None:
 def all_direct(made: list[Node]) -> bool:
     """Tell whether all ways are direct."""
     return all(a.way(b) == "direct" for a in made for b in made if a is not b)
+
+
+def seen(one: Node, other: Node) -> Remote:
+    """Return what one knows of another."""
+    remote = one.remote(other)
+    assert remote is not None
+    return remote
 
 
 def cut(one: Node, other: Node) -> None:

@@ -132,6 +132,23 @@ def test_a_handshake_wanted_too_soon_is_made_later(tunnel, peer):
     assert 5.0 < deadline.at <= 5.0 + 1 / 3
 
 
+def test_who_is_told_of_a_new_way_does_not_wait_for_its_turn(tunnel, peer):
+    tunnel.alice.device.hurry(PublicKey(bytes(32)), 0.0)
+    tunnel.alice.device.hurry(tunnel.bob.public, 0.0)
+    assert tunnel.alice.sent(INITIATION) == [], "nothing waits"
+    tunnel.world.filter = lambda sent: sent.kind != INITIATION
+    tunnel.alice.send(tunnel.bob.address, [1])
+    tunnel.world.run_for(1.0)
+    tunnel.world.filter = lambda sent: True
+    tunnel.alice.device.hurry(tunnel.bob.public, tunnel.world.now)
+    tunnel.world.run_for(1.0)
+    assert len(tunnel.alice.sent(INITIATION)) == 2
+    assert tunnel.bob.numbers == [1]
+    tunnel.alice.device.hurry(tunnel.bob.public, tunnel.world.now)
+    tunnel.world.run_for(1.0)
+    assert len(tunnel.alice.sent(INITIATION)) == 2, "there is a session"
+
+
 def test_who_wins_a_tie_keeps_its_initiation_and_the_other_does_not(tunnel):
     tunnel.alice.send("10.0.0.2", [1])
     tunnel.bob.send("10.0.0.1", [1])

@@ -1,0 +1,205 @@
+"""One network put together: objects that spread, restarts, floods, people."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netmgr import effects
+from netmgr.engine.mesh import EXPIRY_INTERVAL
+from netmgr.engine.signing import Identity, fingerprint
+from netmgr.engine.trust import How
+from netmgr.errors import Reason
+from netmgr.model import StaticPeer
+from netmgr.wire import control
+from tests.netmgr.engine.scenes import all_direct, nodes, seen
+from tests.sim.meshes import Node, everybody_reaches_everybody, static
+from tests.sim.tunnel import prefix
+from tests.sim.world import World
+from wgpy.errors import ConfigError
+from wgpy.model import Endpoint, PublicKey
+
+ELSEWHERE = Endpoint(bytes([203, 0, 113, 9]), 4242)
+
+
+def tell(sender: Node, receiver: Node, kind: int, body: bytes, *, flag: bool = False) -> None:
+    """Let a message of a session come in, as if the sender had sent it."""
+    key, now = Identity(sender.seed).wireguard_public, receiver.world.now
+    receiver.inner.mesh.receive_inner(key, control.encode(kind, body, flag=flag), now)
+    receiver.inner.settle(now)
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_node_that_was_restarted_is_back_within_three_seconds(which, remembers):
+    made = nodes()
+    world, node = made[0].world, made[which]
+    others = [one for one in made if one is not node]
+    world.run_for(30.0)
+    node.restart(remembers=remembers)
+    began, before = world.now, [len(node.got(one)) for one in others]
+    while any(len(node.got(one)) == had for one, had in zip(others, before, strict=True)):
+        assert world.now < began + 3.0
+        for one in others:
+            one.send(node, 1)
+            node.send(one, 1)
+        world.run_for(0.05)
+
+
+def test_on_a_lan_without_any_file_nodes_find_each_other_within_five_seconds():
+    world = World(1)
+    made = [
+        Node(world, name, f"10.1.1.{at}", f"192.0.2.{at}", [], lan="home")
+        for at, name in enumerate(("a", "b", "c", "d"), 1)
+    ]
+    assert world.run_while(lambda: not everybody_reaches_everybody(made), 5.0)
+    assert world.run_while(lambda: not all_direct(made), 5.0)
+
+
+def test_objects_that_were_missed_are_found_by_comparing():
+    alice, bob, carol = nodes()
+    carol.inner.mesh.context.objects.take_floods()
+    mesh, now = bob.inner.mesh, bob.world.now
+    settings = replace(bob.settings, routes=(prefix("172.16.0.0/16"),))
+    mesh.context.settings = settings
+    mesh.announcer.routes(now)
+    mesh.context.objects.take_floods()
+    assert carol.inner.mesh.context.objects.offers(Identity(bob.seed).public) == ()
+    bob.world.run_for(30.0)
+    totals = {one.inner.mesh.context.objects.total_digest() for one in (alice, bob, carol)}
+    assert len(totals) == 1
+
+
+def test_requests_for_objects_are_answered_at_a_rate():
+    alice, bob = nodes(2)
+    context = alice.inner.mesh.context
+    everything = control.encode_pull(range(64))
+    nothing = bytes(control.BUCKETS * control.BUCKET_SIZE)
+    for kind, body in ((control.PULL, everything), (control.DIGEST, nothing)):
+        before, trace = context.out.drops[Reason.TOO_FAST], len(alice.world.trace)
+        for _ in range(200):
+            tell(bob, alice, kind, body)
+        assert context.out.drops[Reason.TOO_FAST] - before >= 192
+        alice.world.run_for(0.005)
+        assert len(alice.world.trace) - trace < 100
+
+
+def test_messages_of_nobody_we_know_are_counted():
+    (alice,) = nodes(1)
+    mesh = alice.inner.mesh
+    mesh.receive_inner(PublicKey(bytes(32)), b"", 1.0)
+    assert mesh.context.out.drops[Reason.UNKNOWN_NODE] == 1
+    mesh.session_begun(PublicKey(bytes(32)), 1.0)
+    mesh.session_ended(PublicKey(bytes(32)))
+    mesh.roamed(PublicKey(bytes(32)), ELSEWHERE, 1.0)
+
+
+def test_what_was_saved_and_is_damaged_is_counted_and_the_rest_is_used():
+    alice, bob = nodes(2)
+    blobs = list(alice.inner.mesh.context.objects.blobs())
+    fresh = Node(World(2), "alice", "10.1.1.1", "192.0.2.1", []).inner.mesh
+    place = (ELSEWHERE,)
+    known, unknown = Identity(bob.seed).public, bytes(32)
+    damaged = [b"", b"garbage", blobs[0][:-1] + b"?", *blobs]
+    fresh.restore([], damaged, [(known, place), (unknown, place)], 1.0)
+    assert ELSEWHERE in fresh.context.remotes[known].trials
+    assert sum(fresh.context.out.drops.values()) >= 2
+
+
+def test_places_that_answered_are_saved_the_one_in_use_first():
+    alice, bob, _ = nodes()
+    seen(alice, bob).trials.clear()
+    places = dict(alice.inner.mesh.places())
+    assert places[Identity(bob.seed).public] == (bob.host.endpoint,)
+    seen(alice, bob).endpoint = None
+    assert Identity(bob.seed).public not in dict(alice.inner.mesh.places())
+
+
+def test_nodes_not_heard_of_for_a_week_are_forgotten():
+    alice, bob = nodes(2)
+    context = alice.inner.mesh.context
+    identity = Identity(bob.seed).public
+    context.objects.release(identity)
+    bob.host.up = False
+    alice.world.run_for(EXPIRY_INTERVAL + 20.0)
+    assert identity in context.remotes
+    alice.inner.mesh._expire_at = alice.world.now + 8 * 86400.0  # noqa: SLF001
+    alice.inner.handle_deadline(alice.world.now + 8 * 86400.0)
+    assert identity not in context.remotes
+
+
+def test_a_change_of_addresses_lets_everything_be_tried_at_once():
+    alice, bob = nodes(2)
+    mesh, now = alice.inner.mesh, alice.world.now
+    seen(alice, bob).pings.next_at = now + 8.0
+    mesh.set_local(mesh.context.local, now)
+    assert seen(alice, bob).pings.next_at == now + 8.0, "nothing has changed"
+    mesh.set_local([ELSEWHERE], now)
+    assert seen(alice, bob).pings.next_at <= now
+    assert mesh.next_deadline().at > now - 1
+
+
+def test_changed_files_are_followed():
+    alice, bob = nodes(2)
+    mesh, now = alice.inner.mesh, alice.world.now
+    identity = Identity(bob.seed).public
+    pinned = StaticPeer(static("x", 1, "10.1.1.2").place, None, bytes([10, 1, 1, 2]), identity)
+    network = replace(alice.settings.network, peers=(pinned,))
+    routes = (prefix("172.16.0.0/16"),)
+    mesh.set_settings(replace(alice.settings, network=network, routes=routes, seeds=()), now)
+    alice.inner.settle(now)
+    assert mesh.context.trust.how(identity) is How.FILE
+    alice.world.run_for(1.0)
+    assert bob.inner.mesh.context.objects.offers(Identity(alice.seed).public)
+
+
+def test_people_pin_accept_and_forget():
+    alice, bob = nodes(2)
+    mesh, now = alice.inner.mesh, alice.world.now
+    words = fingerprint(Identity(bob.seed).public)
+    mesh.pin("bob", words, now)
+    assert mesh.context.trust.how(Identity(bob.seed).public) is How.PERSON
+    mesh.accept("bob", words, now)
+    mesh.forget("bob", now)
+    with pytest.raises(ConfigError):
+        mesh.accept("carol", words, now)
+    assert any(isinstance(one, effects.Save) for one in mesh.take_effects())
+
+
+def test_nodes_that_say_goodbye_are_down_at_once_and_back_when_they_return():
+    alice, bob, carol = nodes()
+    bob.inner.mesh.leave(bob.world.now)
+    bob.inner.settle(bob.world.now)
+    bob.world.run_for(0.4)
+    assert (alice.way(bob), carol.way(bob)) == ("", "")
+    bob.restart()
+    assert bob.world.run_while(lambda: not everybody_reaches_everybody([alice, bob, carol]), 3)
+
+
+_PAIR = nodes(2)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([control.OBJECTS, control.DIGEST, control.PULL, 0x1E]),
+            st.binary(max_size=80) | st.binary(min_size=512, max_size=512),
+        ),
+        max_size=10,
+    ),
+    st.binary(max_size=100),
+)
+def test_garbage_is_dropped_and_counted(messages, payload):
+    alice, bob = _PAIR
+    mesh, now = alice.inner.mesh, alice.world.now
+    before = len(mesh.context.remotes)
+    for kind, body in messages:
+        tell(bob, alice, kind, body)
+    mesh.receive_inner(Identity(bob.seed).wireguard_public, payload, now)
+    mesh.receive_datagram(payload, ELSEWHERE, None, now)
+    mesh.receive_lan(payload, ELSEWHERE, now)
+    alice.inner.settle(now)
+    alice.world.run_for(0.1)
+    assert len(mesh.context.remotes) == before
+    assert alice.way(bob) == "direct"

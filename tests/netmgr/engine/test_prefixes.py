@@ -1,0 +1,146 @@
+"""Prefixes behind nodes: who is given which, and what is given to nobody."""
+
+from netmgr import events
+from netmgr.engine.signing import address6
+from netmgr.wire import objects
+from netmgr.wire.objects import Offer
+from tests.netmgr.engine.scenes import NAMES, SEED, meet, nodes, seen
+from tests.sim.meshes import Node
+from tests.sim.tunnel import packet, prefix
+from tests.sim.world import World
+from wgpy.model import Prefix
+
+SITE = prefix("172.16.0.0/16")
+DEFAULT = prefix("0.0.0.0/0")
+
+
+def made(*options: dict[str, object]) -> list[Node]:
+    world = World(1)
+    found = [
+        Node(world, name, f"10.1.1.{number}", f"192.0.2.{number}", [SEED], **given)  # type: ignore[arg-type]
+        for number, (name, given) in enumerate(zip(NAMES, options, strict=False), 1)
+    ]
+    meet(world, found)
+    return found
+
+
+def given(node: Node) -> dict[Prefix, str]:
+    return {one: remote.name for one, remote in node.inner.mesh.ways.chosen()}
+
+
+def offer(node: Node, *offers: Offer) -> None:
+    """Sign offers whatever the settings say."""
+    mesh, now = node.inner.mesh, node.world.now
+    mesh.announcer._sign(objects.ROUTES, objects.encode_routes(offers), now)  # noqa: SLF001
+    mesh._settle(now)  # noqa: SLF001
+    node.inner.settle(now)
+    node.world.run_for(1.0)
+
+
+def refused(node: Node) -> list[str]:
+    return [one.prefix for one in node.told if isinstance(one, events.RouteRefused)]
+
+
+def test_of_two_gateways_one_serves_and_the_other_takes_over():
+    alice, bob, carol = made({}, {"routes": (SITE,)}, {"routes": (SITE,)})
+    first = given(alice)[SITE]
+    gateway, other = (bob, carol) if first == "bob" else (carol, bob)
+    world = alice.world
+    world.send(alice.host, [packet(alice.address, "172.16.3.4", 1)])
+    world.run_for(0.5)
+    assert len(gateway.host.received) == 1
+    gateway.host.up = False
+    assert world.run_while(lambda: given(alice).get(SITE) != other.name, 12.0)
+    world.send(alice.host, [packet(alice.address, "172.16.3.4", 2)])
+    world.run_for(0.5)
+    assert len(other.host.received) == 1
+    gateway.host.up = True
+    world.run_for(60.0)
+    assert given(alice) == {SITE: other.name}, "it stays where it is"
+
+
+def test_a_gateway_that_leaves_loses_its_prefixes_at_once():
+    alice, bob, _ = made({}, {"routes": (SITE,)}, {})
+    assert given(alice) == {SITE: "bob"}
+    bob.inner.mesh.leave(bob.world.now)
+    bob.inner.settle(bob.world.now)
+    bob.world.run_for(0.4)
+    assert given(alice) == {}
+    assert alice.way(bob) == ""
+
+
+def test_a_default_route_is_taken_only_where_the_file_says_so():
+    alice, bob, _ = made({"via": ((DEFAULT, "carol"),)}, {}, {"exit_node": True})
+    assert given(alice) == {DEFAULT: "carol"}
+    assert given(bob) == {}
+
+
+def test_the_file_names_who_serves_in_its_order_and_nobody_else():
+    alice, bob, _, dave = made(
+        {"via": ((SITE, "nobody"), (SITE, "carol"))},
+        {"routes": (SITE,), "via": ((SITE, "any"),)},
+        {"routes": (SITE,)},
+        {"via": ((SITE, "nobody"),)},
+    )
+    assert given(alice) == {SITE: "carol"}
+    assert given(bob) == {SITE: "carol"}
+    assert given(dave) == {}
+
+
+def test_the_least_metric_wins_and_an_offer_made_twice_is_one():
+    alice, bob, carol = nodes()
+    offer(carol, Offer(SITE, 5), Offer(SITE, 5), Offer(SITE, 9))
+    assert given(alice) == {SITE: "carol"}
+    offer(carol)
+    assert given(alice) == {}
+    offer(bob, Offer(SITE, 7), Offer(SITE, 7))
+    assert given(alice) == {SITE: "bob"}
+
+
+def test_what_overlaps_the_network_is_refused_and_told_once():
+    alice, bob, _ = nodes()
+    net_id = alice.inner.mesh.context.keys.net_id
+    own6 = address6(net_id, seen(bob, alice).identity)
+    wide6 = Prefix(own6[:6] + bytes(10), 48)
+    for bad in (
+        prefix("10.1.1.0/24"),
+        prefix("10.0.0.0/8"),
+        prefix("10.1.1.3"),
+        Prefix(own6, 128),
+        wide6,
+        prefix("192.0.0.0/8"),
+        prefix("192.0.2.3"),
+        prefix("128.0.0.0/1"),
+    ):
+        before = refused(alice)
+        offer(bob, Offer(bad, 0))
+        offer(bob, Offer(bad, 1))
+        assert given(alice) == {}
+        assert refused(alice) == [*before, str(bad)]
+    alice.send(bob, 1)
+    alice.world.run_for(0.5)
+    assert bob.got(alice) == [1]
+
+
+def test_places_outside_may_be_covered_where_the_file_wants_it():
+    wide = prefix("192.0.0.0/8")
+    alice, _, _ = made({"via": ((wide, "bob"),)}, {"routes": (wide,)}, {})
+    assert given(alice) == {wide: "bob"}
+
+
+def test_prefixes_of_the_other_family_are_looked_at_apart():
+    alice, bob, _ = nodes()
+    site6 = Prefix(bytes([0x20, 1, 0x0D, 0xB8]) + bytes(12), 32)
+    offer(bob, Offer(site6, 0), Offer(SITE, 0))
+    assert given(alice) == {site6: "bob", SITE: "bob"}
+
+
+def test_who_is_dropped_takes_no_prefix_along():
+    alice, bob, carol = nodes()
+    offer(bob, Offer(SITE, 0))
+    alice.inner.mesh.members.drop(seen(alice, bob).identity, "gone")
+    alice.inner.settle(alice.world.now)
+    alice.world.run_for(0.01)
+    alice.inner.mesh.ways.handle(alice.world.now)
+    assert given(alice) == {}
+    assert alice.way(carol) == "direct"
