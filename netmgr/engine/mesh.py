@@ -231,8 +231,7 @@ class Mesh:
         """Follow changed files; identity, network and address stay."""
         self.context.settings = settings
         self.contacts.set_seeds(settings.seeds, now)
-        for pin in _file_pins(settings, self.context.identity):
-            self.context.trust.pin(pin)
+        self.context.trust.refile(_file_pins(settings, self.context.identity))
         self.members.judge_all(now)
         self.announcer.routes(now)
         self._settle(now)
