@@ -5,6 +5,7 @@ its WireGuard port and its admin port in turn of all addresses that its name has
 hello leads to a knock. While nobody answers, places where nodes once were are knocked at too.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -36,6 +37,13 @@ METERED_HELLO_INTERVAL: Final = 600.0
 OLD_PLACE_INTERVAL: Final = 5.0
 SILENCE_TOLD: Final = 30.0
 _OWN_HELLOS: Final = 8
+# A hello is heard on several interfaces and leads to so many knocks; later it is a replay.
+_HEARD_HELLOS: Final = 1024
+_KNOCKS_PER_HELLO: Final = 4
+# Addresses of a name that are knocked at.
+_MAX_ENDPOINTS: Final = 16
+# Stands for all who come to the door, where new identities of one neighbour are counted.
+_DOOR: Final = b"the door"
 _HELLO_NONCE: Final = 16
 
 
@@ -80,6 +88,7 @@ class Contacts:
         self._hellos = list(HELLOS)
         self._hello_at = now
         self._own_hellos: list[bytes] = []
+        self._heard_hellos: OrderedDict[bytes, int] = OrderedDict()
         self._lan_knocks = Rate(5, 10)
         self._old_place_at = now + FIRST_KNOCK
 
@@ -120,7 +129,7 @@ class Contacts:
                 continue
             known = set(seed.endpoints)
             others = tuple(one for one in seed.endpoints if one.port != port)
-            seed.endpoints = (*others, *endpoints)
+            seed.endpoints = (*others, *endpoints[:_MAX_ENDPOINTS])
             if not known >= set(endpoints):
                 seed.tries, seed.knock_at = 0, now
                 remote = self.remote_of(seed)
@@ -165,7 +174,7 @@ class Contacts:
                 answer = self._door.receive_knock_untrusted(body, remote, now)
                 self._send(answer, remote, local)
             case frames.ACK:
-                record = self._own_record()
+                record = self._context.own_record
                 answered = self._knocker.receive_ack_untrusted(body, record, now)
                 self._send(answered.fin, answered.endpoint)
             case frames.FIN:
@@ -183,15 +192,20 @@ class Contacts:
             Rejected: MALFORMED, BAD_MAC, TOO_FAST.
         """
         hello = LanHello.decode_untrusted(payload)
-        if not same(hello.tag, self._context.keys.lan_tag(hello.nonce)):
+        if not same(hello.tag, self._hello_tag(hello.port, hello.nonce)):
             raise Rejected(Reason.BAD_MAC)
         if hello.nonce in self._own_hellos:
             return
+        if self._heard_hellos.get(hello.nonce, 0) >= _KNOCKS_PER_HELLO:
+            raise Rejected(Reason.TOO_FAST)
         place = Endpoint(source.host, hello.port, source.scope)
         if any(one.up and one.endpoint == place for one in self._context.remotes.values()):
             return
         if not self._lan_knocks.allow(now):
             raise Rejected(Reason.TOO_FAST)
+        self._heard_hellos[hello.nonce] = self._heard_hellos.get(hello.nonce, 0) + 1
+        if len(self._heard_hellos) > _HEARD_HELLOS:
+            self._heard_hellos.popitem(last=False)
         self.knock(place, now)
 
     def knock(self, endpoint: Endpoint, now: float) -> None:
@@ -207,26 +221,34 @@ class Contacts:
         if split_untrusted(fin.record).identity != fin.knock.identity:
             raise Rejected(Reason.MALFORMED)
         self._admit(fin.record, remote, now)
-        self._send(self._door.welcome(fin, self._own_record()), remote, local)
+        self._send(self._door.welcome(fin, self._context.own_record), remote, local)
 
     def _admit(self, blob: bytes, endpoint: Endpoint, now: float) -> None:
         """Take the Record of who was met at a place."""
         signed = split_untrusted(blob)
-        if signed.kind != RECORD or signed.identity == self._context.identity.public:
+        identity, context = signed.identity, self._context
+        if signed.kind != RECORD:
             raise Rejected(Reason.MALFORMED)
-        self._members.receive_untrusted(blob, None, now)
-        remote = self._context.remotes.get(signed.identity)
+        if identity == context.identity.public:
+            raise Rejected(Reason.NOT_FOR_US)
+        try:
+            self._members.receive_untrusted(blob, _DOOR, now)
+        except Rejected as refused:
+            # Who lost its numbers hears of them from those who let it in.
+            if refused.reason is not Reason.STALE:
+                raise
+        if identity not in context.remotes:
+            # Who was forgotten is judged anew when it is there again.
+            self._members.heard(identity, now)
+        remote = context.remotes.get(identity)
         if remote is None:
-            raise Rejected(Reason.NAME_TAKEN)
+            raise Rejected(context.trust.judge(identity) or Reason.KEY_TAKEN)
         kind = Kind.STATIC if self._is_static(endpoint) else Kind.OBSERVED
         remote.offer([Candidate(endpoint, kind)], now)
         self._met(remote, endpoint, now)
 
     def _is_static(self, endpoint: Endpoint) -> bool:
         return any(endpoint in seed.endpoints for seed in self.seeds)
-
-    def _own_record(self) -> bytes:
-        return self._context.own_record
 
     def _is_connected(self, seed: Seed) -> bool:
         remote = self.remote_of(seed)
@@ -240,7 +262,7 @@ class Contacts:
 
     def _knock_at_seed(self, seed: Seed, now: float, *, connected: bool) -> None:
         pause = min(LAST_KNOCK, FIRST_KNOCK * 2 ** min(seed.tries, 16))
-        seed.knock_at = now + pause * self._context.share(0.8, 1.2)
+        seed.knock_at = now + pause * self._context.share(0.7, 1.0)
         if connected:
             seed.tries, seed.silent_since, seed.told = 0, None, False
             seed.knock_at = now + LAST_KNOCK / 3
@@ -268,13 +290,20 @@ class Contacts:
     def _say_hello(self, now: float) -> None:
         settings = self._context.settings
         pause = METERED_HELLO_INTERVAL if settings.metered else HELLO_INTERVAL
-        if self._hellos:
-            self._hellos.pop(0)
-        self._hello_at = now + (1.0 if self._hellos else pause * self._context.share(0.9, 1.1))
+        said = self._hellos.pop(0) if self._hellos else 0.0
+        until = (
+            self._hellos[0] - said if self._hellos else pause * self._context.share(0.9, 1.1)
+        )
+        self._hello_at = now + until
         nonce = self._context.entropy(_HELLO_NONCE)
         self._own_hellos = [*self._own_hellos, nonce][-_OWN_HELLOS:]
-        hello = LanHello(settings.listen_port, nonce, self._context.keys.lan_tag(nonce))
+        hello = LanHello(
+            settings.listen_port, nonce, self._hello_tag(settings.listen_port, nonce)
+        )
         self._context.out.effects.append(CallLan(hello.encode()))
+
+    def _hello_tag(self, port: int, nonce: bytes) -> bytes:
+        return self._context.keys.lan_tag(port.to_bytes(2) + nonce)
 
     def _send(self, payload: bytes, remote: Endpoint, local: Local | None = None) -> None:
         self._context.out.effects.append(SendDatagram(payload, remote, local))

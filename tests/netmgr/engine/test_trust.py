@@ -32,6 +32,18 @@ def trusting(*pins: Pin) -> Trust:
     return Trust(SUBNET, pins)
 
 
+def holder(one: Trust, name: str = "alice") -> bytes | None:
+    """Return whose a name is."""
+    pin = one.pinned(name)
+    return None if pin is None else pin.identity
+
+
+def address_holder(one: Trust, address: bytes = ONE) -> bytes | None:
+    """Return whose an address is."""
+    pin = one.pinned_address(address)
+    return None if pin is None else pin.identity
+
+
 def claimed(one: Trust, identity: bytes, name: str = "alice", address=ONE) -> Reason | None:
     """Let an identity claim; return the judgement."""
     one.claim(Claim(name, address, identity))
@@ -162,8 +174,8 @@ def test_a_pin_gives_way_to_one_that_is_stronger_or_a_later_word(held, new):
     ranks = [How.MET, How.PERSON, How.FILE]
     expected = ranks.index(new) >= ranks.index(held) and not held is new is How.MET
     assert one.pin(Pin("alice", ONE, B, new)) is expected
-    assert one.pinned("alice").identity == (B if expected else A)
-    assert one.pinned_address(ONE).identity == (B if expected else A)
+    assert holder(one) == (B if expected else A)
+    assert address_holder(one) == (B if expected else A)
     assert one.how(A) is (None if expected else held)
     assert one.how(B) is (new if expected else None)
 
@@ -271,8 +283,8 @@ def test_nothing_and_what_the_file_says_cannot_be_forgotten():
 def test_a_name_is_given_to_another_by_words_that_are_strong_enough(held, how, expected):
     one = trusting(Pin("alice", ONE, A, held))
     assert one.replace("alice", ONE, B, how) is expected
-    assert one.pinned("alice").identity == (B if expected else A)
-    assert one.pinned_address(ONE).identity == (B if expected else A)
+    assert holder(one) == (B if expected else A)
+    assert address_holder(one) == (B if expected else A)
 
 
 def test_a_name_that_is_given_away_takes_nothing_from_other_names():
@@ -300,7 +312,7 @@ def test_a_changed_file_takes_its_former_words_back():
     one = trusting(FILED, Pin("", TWO, B, How.FILE), Pin("alice", ONE, A, How.MET))
     one.refile([Pin("", TWO, C, How.FILE)])
     assert (one.how(F), one.how(B), one.how(C)) == (None, None, How.FILE)
-    assert one.pinned("alice").identity == A
+    assert holder(one) == A
     claimed(one, A)
     assert claimed(one, F, "alice", FILED.address) is Reason.NAME_TAKEN
 
@@ -355,9 +367,9 @@ def test_whatever_happens_a_name_and_an_address_are_one_nodes(steps):
                 one.replace(name, address or b"", identity, How.PERSON)
             case _:
                 one.replace(name, address or b"", identity, How.MET)
-        believed = [each for each in (A, B, C, F) if one.judge(each) is None]
-        names = [one.claimed(each).name for each in believed]
-        taken = [one.claimed(each).address for each in believed]
+        claims = [one.claimed(each) for each in (A, B, C, F) if one.judge(each) is None]
+        names = [claim.name for claim in claims if claim is not None]
+        taken = [claim.address for claim in claims if claim is not None]
         assert len(set(names)) == len(names)
         assert len({each for each in taken if each}) == len([each for each in taken if each])
         assert len([pin for pin in one.pins() if pin.how is How.MET]) <= 4
