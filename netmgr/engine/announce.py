@@ -1,29 +1,37 @@
 """What this node says about itself: its Record, its Links, its Routes, and goodbye.
 
-Each is signed anew when it has changed, at most once a second, and every few hours; sequence
-numbers are never used twice. Of Links only changes that matter are told (see `measure`).
+Each is signed anew when it has changed, at most once a second, the Record also every few hours;
+sequence numbers are never used twice. Of Links only changes that matter are told (`measure`).
+
+What others hold of a run before this one is older than all that this run signs: it is signed
+anew, or ended, and is no reason for worry. What is newer tells of a restored backup or a twin.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from netmgr import events
 from netmgr.engine.common import Context
 from netmgr.engine.flood import OwnEcho
+from netmgr.engine.holding import MAX_ACCEPTS
 from netmgr.engine.measure import Damping
 from netmgr.engine.remote import Remote
 from netmgr.model import Candidate, Kind
 from netmgr.wire import objects
-from netmgr.wire.objects import Edge, Offer, Record
+from netmgr.wire.objects import Accept, Edge, Offer, Record
 from wgpy.model import Prefix
 
 # Seconds between two Records of one node at least, and at most.
 LEAST_INTERVAL: Final = 1.0
 REFRESH: Final = 4 * 3600.0
-# Jumps of our own sequence number within a minute that mean a twin.
+# Jumps of our own sequence number within a minute that mean a twin; what others hold comes in
+# several objects, so jumps within a second are one.
 TWIN_JUMPS: Final = 3
+JUMP_INTERVAL: Final = 1.0
 _MINUTE: Final = 60.0
-_DEFAULTS: Final = (Prefix(bytes(4), 0), Prefix(bytes(16), 0))
+# No number of this size is reached by counting: whoever used it has our key.
+_MAX_SEQ: Final = 1 << 62
+_DEFAULT: Final = Prefix(bytes(4), 0)
 
 
 class Announcer:
@@ -39,6 +47,8 @@ class Announcer:
         self._edges: dict[bytes, Edge] = {}
         self._offers: tuple[Offer, ...] = ()
         self._jumps: list[float] = []
+        # The highest sequence number signed since the start.
+        self._newest = -1
         self.record(now)
         self.routes(now)
 
@@ -82,36 +92,59 @@ class Announcer:
         settings = self._context.settings
         offers = [Offer(prefix, 0) for prefix in settings.routes]
         if settings.exit_node:
-            offers += [Offer(prefix, 0, exit=True) for prefix in _DEFAULTS[:1]]
+            offers.insert(0, Offer(_DEFAULT, 0, exit=True))
         if tuple(offers) != self._offers:
             self._offers = tuple(offers)
-            self._sign(objects.ROUTES, objects.encode_routes(self._offers), now)
+            self._sign_routes(now)
 
     def leave(self, now: float) -> None:
         """Say goodbye."""
         self._sign(objects.LEAVE, objects.encode_leave(), now)
 
     def accept(self, body: bytes, now: float) -> None:
-        """Sign that a name belongs to another identity from now on."""
-        self._sign(objects.ACCEPT, body, now)
+        """Sign that a name is another identity's from now on, in place of the word before."""
+        said = self._context.objects.accept_parts(self._context.identity.public)
+        name = objects.decode_accept_untrusted(body).name
+        same = [
+            part for part, one in said.items() if isinstance(one, Accept) and one.name == name
+        ]
+        free = [part for part in range(MAX_ACCEPTS) if part not in said]
+        self._sign(objects.ACCEPT, body, now, part=(*same, *free, 0)[0])
 
     def echoed(self, echo: OwnEcho, now: float) -> None:
-        """Answer an object of ours from elsewhere: a restored backup, or a twin."""
-        self._jumps = [at for at in self._jumps if now - at < _MINUTE] + [now]
-        if len(self._jumps) >= TWIN_JUMPS and not self.silent:
-            self.silent = True
-            self._context.out.events.append(events.TwinSeen(silent=True))
+        """Answer an object of ours from elsewhere: of a former run, a backup, or a twin."""
+        if self.silent:
             return
-        self._context.out.events.append(events.TwinSeen(silent=False))
-        self._context.next_seq(echo.seq + 1)
-        self._record = None
-        self.record(now)
-        self._damping = Damping()
-        self._tell_links(now)
-        self._offers = ()
-        self.routes(now)
+        if echo.seq >= self._newest:
+            self._jumped(echo, now)
+        if self.silent:
+            return
+        match echo.kind:
+            case objects.LINKS:
+                self._damping = Damping()
+                self._sign_links(self._damping.update(self._edges, now) or (), now)
+            case objects.ROUTES:
+                self._sign_routes(now)
+            case objects.RECORD | objects.LEAVE:
+                self._record = None
+                self.record(now)
+            case _:
+                pass
 
     # --- inside ---
+
+    def _jumped(self, echo: OwnEcho, now: float) -> None:
+        """Go on behind a number that we do not know to have used; be silent if that recurs."""
+        self._jumps = [at for at in self._jumps if now - at < _MINUTE]
+        if not self._jumps or now - self._jumps[-1] >= JUMP_INTERVAL:
+            self._jumps.append(now)
+            self.silent = len(self._jumps) >= TWIN_JUMPS
+            self._context.out.events.append(events.TwinSeen(silent=self.silent))
+        if echo.seq >= _MAX_SEQ and not self.silent:
+            self.silent = True
+            self._context.out.events.append(events.TwinSeen(silent=True))
+        if not self.silent:
+            self._context.next_seq(echo.seq + 1)
 
     def _wanted_record(self) -> Record:
         context = self._context
@@ -121,21 +154,26 @@ class Announcer:
             features |= objects.GATEWAY
         if context.is_seed:
             features |= objects.SEED
-        places = [Candidate(endpoint, Kind.LOCAL) for endpoint in context.local]
-        places += [Candidate(endpoint, Kind.OBSERVED) for endpoint in context.observed]
-        unique = dict(reversed(places))
-        candidates = [Candidate(endpoint, kind) for endpoint, kind in unique.items()]
-        chosen = tuple(reversed(candidates))[: objects.MAX_CANDIDATES]
+        # Many interfaces do not displace the places where others have seen us.
+        places = dict.fromkeys(context.observed, Kind.OBSERVED)
+        places |= dict.fromkeys(context.local, Kind.LOCAL)
+        chosen = tuple(map(Candidate._make, places.items()))[: objects.MAX_CANDIDATES]
         return Record(settings.name, settings.address, features, candidates=chosen)
 
     def _tell_links(self, now: float) -> None:
         edges = self._damping.update(self._edges, now)
-        if edges is None:
-            return
+        if edges is not None:
+            self._sign_links(edges, now)
+
+    def _sign_links(self, edges: Sequence[Edge], now: float) -> None:
         seq = self._context.next_seq(0)
         bodies = objects.encode_links(edges)
         for part, body in enumerate(bodies):
             self._sign(objects.LINKS, body, now, part=part, seq=seq)
+
+    def _sign_routes(self, now: float) -> None:
+        offers = self._offers[: objects.MAX_OFFERS]
+        self._sign(objects.ROUTES, objects.encode_routes(offers), now)
 
     def _sign(
         self, kind: int, body: bytes, now: float, *, part: int = 0, seq: int | None = None
@@ -144,6 +182,7 @@ class Announcer:
             return
         context = self._context
         number = context.next_seq(0) if seq is None else seq
+        self._newest = max(self._newest, number)
         identity = context.identity
         blob = objects.encode(
             kind, part, identity.public, number, body, context.keys.net_id, identity.sign

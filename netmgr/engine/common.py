@@ -9,13 +9,14 @@ from typing import Final, Protocol
 from netmgr.effects import Effect
 from netmgr.engine.flood import Objects
 from netmgr.engine.remote import Remote
-from netmgr.engine.signing import Identity, NetworkKeys
+from netmgr.engine.signing import Identity, NetworkKeys, address6
 from netmgr.engine.trust import Trust
 from netmgr.errors import Reason
 from netmgr.events import Event
 from netmgr.model import Candidate, Kind, Settings
 from netmgr.wire.objects import METERED, Record
 from wgpy.model import Endpoint, Prefix, PublicKey
+from wgpy.wire.detour import via_id
 from wgpy.wire.text import covers
 
 # Events nobody took; the oldest go first.
@@ -107,6 +108,17 @@ class Context:
 def is_metered(record: Record | None) -> bool:
     """Tell whether a node pays for its bytes."""
     return record is not None and bool(record.features & METERED)
+
+
+def is_place(endpoint: Endpoint, subnet: Prefix, net_id: bytes) -> bool:
+    """Tell whether a place that others name may be sent to: one host, outside the tunnel."""
+    host = endpoint.host
+    if len(host) == 4:
+        shift = 32 - subnet.length
+        inside = int.from_bytes(host) >> shift == int.from_bytes(subnet.address) >> shift
+        return not inside and 0 < host[0] < 224
+    inside = host.startswith(address6(net_id, b"")[:8])
+    return not inside and any(host) and host[0] != 0xFF and via_id(endpoint) is None
 
 
 def text(address: bytes | None) -> str:

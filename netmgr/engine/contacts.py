@@ -40,11 +40,16 @@ OLD_PLACE_INTERVAL: Final = 5.0
 # Seconds of silence that are told, and until they are told again.
 SILENCE_TOLD: Final = 30.0
 SILENCE_TOLD_AGAIN: Final = 240.0
-# Seconds for which who was heard on the LAN is not knocked at again.
+# Seconds for which a place that called on the LAN is not knocked at again; how many places one
+# caller may have, and how many callers are remembered.
 KNOWN_FOR: Final = 600.0
+_CALLER_PLACES: Final = 4
 _MAX_CALLERS: Final = 1024
 _CALLER: Final = 8
-_NEVER: Final = float("-inf")
+# Addresses of a name that are knocked at.
+_MAX_ENDPOINTS: Final = 16
+# Stands for all who come to the door, where new identities of one neighbour are counted.
+_DOOR: Final = b"the door"
 
 
 @dataclass(slots=True)
@@ -89,7 +94,7 @@ class Contacts:
         self._hello_at = now
         # Who runs says so by the first half of the nonces of its hellos.
         self._caller = entropy(_CALLER)
-        self._callers: OrderedDict[bytes, float] = OrderedDict()
+        self._callers: OrderedDict[bytes, dict[Endpoint, float]] = OrderedDict()
         self._lan_knocks = Rate(5, 10)
         self._old_place_at = now + FIRST_KNOCK
 
@@ -131,7 +136,7 @@ class Contacts:
                 continue
             known = set(seed.endpoints)
             others = tuple(one for one in seed.endpoints if one.port != port)
-            seed.endpoints = (*others, *endpoints)
+            seed.endpoints = (*others, *endpoints[:_MAX_ENDPOINTS])
             if not known >= set(endpoints):
                 seed.tries, seed.knock_at = 0, now
                 remote = self.remote_of(seed)
@@ -183,7 +188,7 @@ class Contacts:
                 answer = self._door.receive_knock_untrusted(body, remote, now)
                 self._send(answer, remote, local)
             case frames.ACK:
-                record = self._own_record()
+                record = self._context.own_record
                 answered = self._knocker.receive_ack_untrusted(body, record, now)
                 self._send(answered.fin, answered.endpoint)
             case frames.FIN:
@@ -201,17 +206,23 @@ class Contacts:
             Rejected: MALFORMED, BAD_MAC, TOO_FAST.
         """
         hello = LanHello.decode_untrusted(payload)
-        if not same(hello.tag, self._context.keys.lan_tag(hello.nonce)):
+        if not same(hello.tag, self._hello_tag(hello.port, hello.nonce)):
             raise Rejected(Reason.BAD_MAC)
         caller = hello.nonce[:_CALLER]
-        if caller == self._caller or now - self._callers.get(caller, _NEVER) < KNOWN_FOR:
+        if caller == self._caller:
             return
-        if not self._lan_knocks.allow(now):
-            raise Rejected(Reason.TOO_FAST)
-        self._callers[caller] = now
+        place = Endpoint(source.host, hello.port, source.scope)
+        known = self._callers.pop(caller, {})
+        known = {one: at for one, at in known.items() if now - at < KNOWN_FOR}
+        self._callers[caller] = known
         if len(self._callers) > _MAX_CALLERS:
             self._callers.popitem(last=False)
-        self.knock(Endpoint(source.host, hello.port, source.scope), now)
+        if place in known:
+            return
+        if len(known) >= _CALLER_PLACES or not self._lan_knocks.allow(now):
+            raise Rejected(Reason.TOO_FAST)
+        known[place] = now
+        self.knock(place, now)
 
     def knock(self, endpoint: Endpoint, now: float) -> None:
         """Knock at a place."""
@@ -226,26 +237,34 @@ class Contacts:
         if split_untrusted(fin.record).identity != fin.knock.identity:
             raise Rejected(Reason.MALFORMED)
         self._admit(fin.record, remote, now)
-        self._send(self._door.welcome(fin, self._own_record()), remote, local)
+        self._send(self._door.welcome(fin, self._context.own_record), remote, local)
 
     def _admit(self, blob: bytes, endpoint: Endpoint, now: float) -> None:
         """Take the Record of who was met at a place."""
         signed = split_untrusted(blob)
-        if signed.kind != RECORD or signed.identity == self._context.identity.public:
+        identity, context = signed.identity, self._context
+        if signed.kind != RECORD:
             raise Rejected(Reason.MALFORMED)
-        self._members.receive_untrusted(blob, None, now)
-        remote = self._context.remotes.get(signed.identity)
+        if identity == context.identity.public:
+            raise Rejected(Reason.NOT_FOR_US)
+        try:
+            self._members.receive_untrusted(blob, _DOOR, now)
+        except Rejected as refused:
+            # Who lost its numbers hears of them from those who let it in.
+            if refused.reason is not Reason.STALE:
+                raise
+        if identity not in context.remotes:
+            # Who was forgotten is judged anew when it is there again.
+            self._members.heard(identity, now)
+        remote = context.remotes.get(identity)
         if remote is None:
-            raise Rejected(Reason.NAME_TAKEN)
+            raise Rejected(context.trust.judge(identity) or Reason.KEY_TAKEN)
         kind = Kind.STATIC if self._is_static(endpoint) else Kind.OBSERVED
         remote.offer(self._context.placed([Candidate(endpoint, kind)]), now)
         self._met(remote, endpoint, now)
 
     def _is_static(self, endpoint: Endpoint) -> bool:
         return any(endpoint in seed.endpoints for seed in self.seeds)
-
-    def _own_record(self) -> bytes:
-        return self._context.own_record
 
     def _is_connected(self, seed: Seed) -> bool:
         remote = self.remote_of(seed)
@@ -259,7 +278,7 @@ class Contacts:
 
     def _knock_at_seed(self, seed: Seed, now: float, *, connected: bool) -> None:
         pause = min(LAST_KNOCK, FIRST_KNOCK * 2 ** min(seed.tries, 16))
-        seed.knock_at = now + pause * self._context.share(0.8, 1.2)
+        seed.knock_at = now + pause * self._context.share(0.7, 1.0)
         if connected:
             seed.tries, seed.silent_since, seed.tell_after = 0, None, SILENCE_TOLD
             seed.knock_at = now + LAST_KNOCK / 3
@@ -287,12 +306,16 @@ class Contacts:
     def _say_hello(self, now: float) -> None:
         settings = self._context.settings
         pause = METERED_HELLO_INTERVAL if settings.metered else HELLO_INTERVAL
-        if self._hellos:
-            self._hellos.pop(0)
-        self._hello_at = now + (1.0 if self._hellos else pause * self._context.share(0.9, 1.1))
+        said = self._hellos.pop(0) if self._hellos else 0.0
+        later = pause * self._context.share(0.9, 1.1)
+        self._hello_at = now + (self._hellos[0] - said if self._hellos else later)
         nonce = self._caller + self._context.entropy(_CALLER)
-        hello = LanHello(settings.listen_port, nonce, self._context.keys.lan_tag(nonce))
+        port = settings.listen_port
+        hello = LanHello(port, nonce, self._hello_tag(port, nonce))
         self._context.out.effects.append(CallLan(hello.encode()))
+
+    def _hello_tag(self, port: int, nonce: bytes) -> bytes:
+        return self._context.keys.lan_tag(port.to_bytes(2) + nonce)
 
     def _send(self, payload: bytes, remote: Endpoint, local: Local | None = None) -> None:
         self._context.out.effects.append(SendDatagram(payload, remote, local))

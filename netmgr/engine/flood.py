@@ -86,6 +86,20 @@ class Sums:
             self.size -= len(held.blob)
 
 
+class News:
+    """What happened since it was last asked for.
+
+    Objects to pass on, and from whom; identities that signed two of one seq; identities let go.
+    """
+
+    __slots__ = ("conflicts", "dropped", "floods")
+
+    def __init__(self) -> None:
+        self.conflicts: dict[bytes, None] = {}
+        self.dropped: dict[bytes, None] = {}
+        self.floods: dict[tuple[bytes, int, int], tuple[bytes, bytes | None]] = {}
+
+
 def bucket_of(short: bytes) -> int:
     """Return the bucket of an identity, by its short id, which is a hash."""
     return short[0] % BUCKETS
@@ -108,8 +122,7 @@ class Objects:
         self._gone: dict[bytes, tuple[int, float]] = {}
         self._newcomers: dict[bytes, float] = {}
         self._sums = Sums()
-        self._floods: dict[tuple[bytes, int, int], tuple[bytes, bytes | None]] = {}
-        self._conflicts: dict[bytes, None] = {}
+        self._news = News()
         self._version = Version()
 
     def __len__(self) -> int:
@@ -145,12 +158,12 @@ class Objects:
         if holding is None:
             holding = self._admit(signed.identity, sender, now)
         if standing is Standing.RIVAL:
-            self._conflicts[signed.identity] = None
+            self._news.conflicts[signed.identity] = None
             if not holding.yields_to(signed):
                 holding.charge(signed.kind, due)
                 return None
         self._keep_object(holding, signed, value, due, now)
-        self._floods[signed.identity, signed.kind, signed.part] = (blob, sender)
+        self._news.floods[signed.identity, signed.kind, signed.part] = (blob, sender)
         return signed
 
     def take_floods(self) -> list[tuple[bytes, bytes | None]]:
@@ -158,14 +171,24 @@ class Objects:
 
         Of what was replaced meanwhile the newest only.
         """
-        floods = list(self._floods.values())
-        self._floods.clear()
+        floods = list(self._news.floods.values())
+        self._news.floods.clear()
         return floods
+
+    def withhold(self, signed: Signed) -> None:
+        """Do not pass an object on by itself; who compares what it holds still gets it."""
+        self._news.floods.pop((signed.identity, signed.kind, signed.part), None)
+
+    def take_dropped(self) -> list[bytes]:
+        """Return the identities that were let go since the last call, for whatever reason."""
+        dropped = list(self._news.dropped)
+        self._news.dropped.clear()
+        return dropped
 
     def take_conflicts(self) -> list[bytes]:
         """Return the identities that signed two objects of one seq since the last call."""
-        conflicts = list(self._conflicts)
-        self._conflicts.clear()
+        conflicts = list(self._news.conflicts)
+        self._news.conflicts.clear()
         return conflicts
 
     # --- who is vouched for, and what becomes old ---
@@ -275,6 +298,11 @@ class Objects:
         holding = self._holdings.get(identity)
         return () if holding is None else holding.accepts
 
+    def accept_parts(self, identity: bytes) -> dict[int, Value]:
+        """Return what a node vouches for, by the parts it is said in."""
+        holding = self._holdings.get(identity)
+        return {} if holding is None else holding.parts(objects.ACCEPT)
+
     def newest(self, identity: bytes, kind: int) -> int:
         """Return the highest seq of a kind that an identity used, -1 if none is known."""
         holding = self._holdings.get(identity)
@@ -324,6 +352,7 @@ class Objects:
         self._holdings[identity] = holding
         self._shorts.setdefault(holding.short, identity)
         self._gone.pop(identity, None)
+        self._news.dropped.pop(identity, None)
         return holding
 
     def _make_room(self, now: float) -> None:
@@ -349,6 +378,7 @@ class Objects:
         identity = holding.identity
         self._sums.change(holding.short, (), holding.held())
         del self._holdings[identity]
+        self._news.dropped[identity] = None
         self._shorts.pop(holding.short, None)
         self._gone[identity] = (holding.newest(objects.RECORD), now)
         if len(self._gone) > MAX_GONE:

@@ -137,6 +137,11 @@ class Holding:
         """Whether the last word was a LEAVE."""
         return self.newest(objects.LEAVE) > self.newest(objects.RECORD)
 
+    def parts(self, kind: int) -> dict[int, Value]:
+        """Return what the objects of a kind say, by part."""
+        shelf = self._shelf(kind)
+        return {} if shelf is None else {held.part: held.value for held in shelf.held}
+
     @property
     def accepts(self) -> tuple[Accept, ...]:
         """All that the identity vouches for."""

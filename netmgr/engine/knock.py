@@ -9,8 +9,8 @@
 What the Records claim is for `trust` to judge; that their owners are there, WireGuard proves.
 Frames of strangers fail at the MAC and are answered with silence. What a knock says of its
 sender is proven by nothing, so knocks have a budget of their own: a flood of them from made-up
-places leaves that of Fins to those who hold a cookie. A cookie is good for one Fin, and an answer
-to a knock for one Fin, so nothing that is heard and sent again has an effect.
+places leaves that of Fins to those who hold a cookie. A cookie is good for one Fin, and an ACK
+is answered by one, so nothing that is heard and sent again has an effect.
 """
 
 from collections import OrderedDict

@@ -2,19 +2,38 @@
 
 Whatever changes what is believed - a Record, a pin, a session, a word of a person - leads to
 one judgement of all who are concerned; nodes that are believed have a `Remote`, others none.
+
+Of an identity a Record comes first: nothing else is kept of who has none. A claim that is
+refused is kept like any other, so that neighbours agree on what they hold, but it is passed on
+only once, as evidence, and one a minute from each neighbour at most; what else such an identity
+says is not passed on at all.
 """
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
 
 from netmgr import events
 from netmgr.effects import ChangePeers, Save
-from netmgr.engine.common import Context, text
+from netmgr.engine.common import Context, is_place, text
 from netmgr.engine.flood import OwnEcho
+from netmgr.engine.knock import Rate
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import address6, fingerprint, short_id, wireguard_key
 from netmgr.engine.trust import Claim, How, Pin
-from netmgr.errors import Rejected
+from netmgr.errors import Reason, Rejected
+from netmgr.model import Candidate, Kind
 from netmgr.wire import objects
 from wgpy.errors import ConfigError
 from wgpy.model import AllowedIPChange, PeerChange, Prefix
+
+# Refused claims that are passed on: seconds between two from one neighbour; neighbours known.
+EVIDENCE_INTERVAL: Final = 60.0
+_MAX_NEIGHBOURS: Final = 1024
+# Refused claims that are told of: a second in the long run, and at once.
+_TOLD_RATE: Final = 0.2
+_TOLD_BURST: Final = 64
+_ANNOUNCED: Final = (objects.RECORD, objects.LINKS, objects.ROUTES, objects.LEAVE)
 
 
 class Members:
@@ -23,6 +42,9 @@ class Members:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.changed = True
+        self._evidence: OrderedDict[bytes, Rate] = OrderedDict()
+        self._told = Rate(_TOLD_RATE, _TOLD_BURST)
+        self._vouch(pin.identity for pin in context.trust.pins())
 
     # --- objects ---
 
@@ -36,35 +58,64 @@ class Members:
         Raises:
             Rejected: why it is not kept.
         """
-        signed = self._context.objects.receive_untrusted(blob, sender, now)
-        if signed is None or isinstance(signed, OwnEcho):
+        context = self._context
+        self._expect_untrusted(objects.split_untrusted(blob))
+        signed = context.objects.receive_untrusted(blob, sender, now)
+        if isinstance(signed, OwnEcho):
+            if signed.kind not in _ANNOUNCED:
+                # Said in a run before this one, and still true.
+                context.objects.receive_untrusted(blob, None, now)
             return signed
-        self.changed = True
-        match signed.kind:
-            case objects.RECORD:
-                self._heard(signed.identity, now)
-            case objects.LEAVE:
-                self._left(signed.identity)
-            case objects.ACCEPT:
-                if sender is not None:
-                    self._accepted(signed, now)
-            case _:
-                pass
+        for dropped in context.objects.take_dropped():
+            self.drop(dropped, "gave way to others", now)
+        if signed is None or signed.identity == context.identity.public:
+            return None
+        is_news = signed.kind == objects.RECORD and self.heard(signed.identity, now)
+        if signed.kind == objects.LEAVE:
+            self._left(signed.identity)
+        elif signed.kind == objects.ACCEPT and sender is not None:
+            self._accepted(signed, now)
+        if signed.identity in context.remotes:
+            self.changed = True
+        elif not (is_news and self._is_evidence(sender, now)):
+            context.objects.withhold(signed)
         return None
 
-    def _heard(self, identity: bytes, now: float) -> None:
+    def heard(self, identity: bytes, now: float) -> bool:
+        """Judge what the Record of an identity claims; return whether a refusal is news."""
         context = self._context
         record = context.objects.record(identity)
         if record is None or identity == context.identity.public:
-            return
+            return False
         claim = Claim(record.name, record.address, identity)
         before = context.trust.claimed(identity)
         context.trust.claim(claim)
-        concerned = {identity} | context.trust.rivals(claim)
+        concerned = context.trust.rivals(claim)
         if before is not None:
             concerned |= context.trust.rivals(before)
+        is_news = self.judge(identity, now)
         for one in concerned:
             self.judge(one, now)
+        return is_news
+
+    def _expect_untrusted(self, signed: objects.Signed) -> None:
+        """Refuse what would leave something behind of who never gets in."""
+        context = self._context
+        identity = signed.identity
+        if identity == context.identity.public or context.objects.record(identity) is not None:
+            return
+        wireguard_key(identity)
+        if signed.kind != objects.RECORD:
+            raise Rejected(Reason.UNKNOWN_NODE)
+
+    def _is_evidence(self, sender: bytes | None, now: float) -> bool:
+        if sender is None:
+            return False
+        rate = self._evidence.pop(sender, None) or Rate(1 / EVIDENCE_INTERVAL, 1)
+        self._evidence[sender] = rate
+        if len(self._evidence) > _MAX_NEIGHBOURS:
+            self._evidence.popitem(last=False)
+        return rate.allow(now)
 
     def _left(self, identity: bytes) -> None:
         remote = self._context.remotes.get(identity)
@@ -76,34 +127,47 @@ class Members:
         context = self._context
         if context.trust.how(signed.identity) is not How.FILE:
             return
-        accept = objects.decode_accept_untrusted(signed.body)
-        self._replace(accept.name, accept.address, accept.identity)
-        self.judge_all(now)
+        name, address, identity = objects.decode_accept_untrusted(signed.body)
+        wireguard_key(identity)
+        # As strong as a meeting: what a person said here holds, also when this comes again.
+        self._replace(name, address, identity, How.MET, now)
 
     # --- judgement ---
 
-    def judge(self, identity: bytes, now: float) -> None:
-        """Let a node in or show it out, by what is believed of its claim."""
+    def judge(self, identity: bytes, now: float) -> bool:
+        """Let a node in or show it out, by its claim; return whether a refusal is news."""
         context = self._context
         claim = context.trust.claimed(identity)
         record = context.objects.record(identity)
-        if claim is None or record is None or identity == context.identity.public:
-            return
+        if claim is None or record is None:
+            return False
         reason = context.trust.judge(identity)
         remote = context.remotes.get(identity)
+        if reason is None and remote is None and self._has_key_of_another(identity):
+            reason = Reason.KEY_TAKEN
         if reason is None:
             context.trust.settle(identity)
             if remote is None:
                 remote = self._let_in(identity, record, now)
-            remote.record = record
-            remote.offer(context.placed(record.candidates), now)
-            return
-        if context.trust.report(claim, reason):
-            address = text(claim.address)
-            who = fingerprint(identity)
-            self._tell(events.ClaimRefused(claim.name, address, who, reason))
+            else:
+                self._follow(remote, record)
+            remote.offer(context.placed(self._places(record)), now)
+            return False
         if remote is not None:
             self._show_out(remote, reason.value)
+        is_news = context.trust.report(claim, reason)
+        if is_news and self._told.allow(now):
+            address, who = text(claim.address), fingerprint(identity)
+            self._tell(events.ClaimRefused(claim.name, address, who, reason))
+        return is_news
+
+    def _has_key_of_another(self, identity: bytes) -> bool:
+        """Tell whether the first bound to a WireGuard key or short id is another identity."""
+        context = self._context
+        key, short = wireguard_key(identity), short_id(identity)
+        own = context.identity
+        taken = key in context.by_key or short in context.by_short
+        return taken or key == own.wireguard_public or short == own.short
 
     def _let_in(self, identity: bytes, record: objects.Record, now: float) -> Remote:
         context = self._context
@@ -111,6 +175,7 @@ class Members:
         remote = Remote(identity, short_id(identity), key, now)
         remote.record = record
         context.remotes[identity] = remote
+        self.changed = True
         context.by_key[key] = context.by_short[remote.short] = remote
         psk = context.keys.preshared_key(key, context.identity.wireguard_public)
         change = PeerChange(key, preshared_key=psk, allowed_ips=self.addresses(remote))
@@ -118,6 +183,26 @@ class Members:
         who = fingerprint(identity)
         self._tell(events.NodeJoined(record.name, text(record.address), who))
         return remote
+
+    def _follow(self, remote: Remote, record: objects.Record) -> None:
+        """Take a newer Record; an address that it gives up is the node's no more."""
+        old = self.addresses(remote)
+        remote.record = record
+        new = self.addresses(remote)
+        if old != new:
+            gone = [each._replace(remove=True) for each in old if each not in new]
+            allowed = (*gone, *(each for each in new if each not in old))
+            change = PeerChange(remote.public_key, update_only=True, allowed_ips=allowed)
+            self._context.out.effects.append(ChangePeers((change,)))
+
+    def _places(self, record: objects.Record) -> list[Candidate]:
+        """Return the places of a Record that are worth a try; what is static the file says."""
+        subnet, net_id = self._context.settings.network.subnet, self._context.keys.net_id
+        found = [each for each in record.candidates if is_place(each.endpoint, subnet, net_id)]
+        return [
+            each._replace(kind=Kind.OBSERVED) if each.kind is Kind.STATIC else each
+            for each in found
+        ]
 
     def _show_out(self, remote: Remote, why: str) -> None:
         context = self._context
@@ -136,25 +221,43 @@ class Members:
             own.append(remote.record.address)
         return tuple(AllowedIPChange(Prefix(each, 8 * len(each))) for each in own)
 
-    def drop(self, identity: bytes, why: str) -> None:
-        """Forget a node that was not heard of for too long."""
-        self._context.trust.withdraw(identity)
+    def drop(self, identity: bytes, why: str, now: float) -> None:
+        """Forget a node and its claim; who contested it may be believed from now on."""
+        trust = self._context.trust
+        claim = trust.claimed(identity)
+        trust.withdraw(identity)
+        trust.settle(identity)
         remote = self._context.remotes.get(identity)
         if remote is not None:
             self._show_out(remote, why)
+        for rival in set() if claim is None else trust.rivals(claim):
+            self.judge(rival, now)
 
     # --- meeting ---
 
     def met(self, remote: Remote, now: float) -> None:
         """Act on a session: the claim of who holds the key is its own from now on."""
-        pin = self._context.trust.met(remote.identity)
+        trust, identity = self._context.trust, remote.identity
+        before = [pin for pin in trust.pins() if pin.identity == identity]
+        pin = trust.met(identity)
         if pin is None:
             return
-        self._context.objects.keep(remote.identity)
+        self._vouch([remote.identity])
         who = fingerprint(remote.identity)
         self._tell(events.NodePinned(pin.name, text(pin.address), who))
         self._context.out.effects.append(Save())
-        self._judge_rivals(pin, now)
+        for former in before:
+            given_up = Claim(former.name, former.address or None, identity)
+            for rival in trust.rivals(given_up):
+                self.judge(rival, now)
+
+    def refile(self, pins: Iterable[Pin], now: float) -> None:
+        """Follow what a changed file pins."""
+        trust = self._context.trust
+        before = trust.pins()
+        trust.refile(pins)
+        self._vouch(pin.identity for pin in (*before, *trust.pins()))
+        self.judge_all(now)
 
     # --- people ---
 
@@ -162,15 +265,20 @@ class Members:
         """Bind a name, and the address that the identity claims with it, to the identity.
 
         Raises:
-            ConfigError: the file says otherwise.
+            ConfigError: the file says otherwise, or the address belongs to another name.
         """
+        trust = self._context.trust
         claim = self._context.trust.claimed(identity)
         address = claim.address if claim is not None and claim.name == name else None
-        self._replace(name, address or b"", identity)
-        pinned = self._context.trust.pinned(name)
-        if pinned is None or pinned.identity != identity:
+        if self._replace(name, address or b"", identity, How.PERSON, now):
+            return
+        pinned = trust.pinned(name)
+        if pinned is not None and pinned.how is How.FILE and pinned.identity != identity:
             raise ConfigError(f"{name} is pinned by network.yaml: change its id there")
-        self.judge_all(now)
+        holder = trust.pinned_address(address or b"")
+        if holder is None or holder.how is How.FILE:
+            raise ConfigError(f"{name}: network.yaml pins {text(address)} to another identity")
+        raise ConfigError(f"{name} claims {text(address)}, which belongs to {holder.name}")
 
     def forget(self, name: str, now: float) -> None:
         """Take away the pins of a name, and what is known of who had it.
@@ -182,9 +290,15 @@ class Members:
         pinned = context.trust.pinned(name)
         if pinned is None:
             raise ConfigError(f"{name} is not pinned")
-        if not context.trust.forget(name):
+        found = context.trust.forget(name)
+        if not found:
             raise ConfigError(f"{name} is pinned by network.yaml: remove its id there")
         context.out.effects.append(Save())
+        identities = {pin.identity for pin in found}
+        self._vouch(identities)
+        for identity in identities:
+            if context.trust.how(identity) is None:
+                self.drop(identity, "is forgotten", now)
         self.judge_all(now)
 
     def find(self, name: str, words: str) -> bytes:
@@ -219,18 +333,25 @@ class Members:
 
     # --- inside ---
 
-    def _replace(self, name: str, address: bytes, identity: bytes) -> None:
-        try:
-            wireguard_key(identity)
-        except Rejected:
-            return
-        self._context.trust.replace(name, address, identity, How.PERSON)
+    def _replace(
+        self, name: str, address: bytes, identity: bytes, how: How, now: float
+    ) -> bool:
+        trust = self._context.trust
+        before = [trust.pinned(name), trust.pinned_address(address)]
+        if not trust.replace(name, address, identity, how):
+            return False
+        self._vouch([identity, *(pin.identity for pin in before if pin is not None)])
         self._context.out.effects.append(Save())
+        self.judge_all(now)
+        return True
 
-    def _judge_rivals(self, pin: Pin, now: float) -> None:
-        claim = Claim(pin.name, pin.address or None, pin.identity)
-        for rival in self._context.trust.rivals(claim):
-            self.judge(rival, now)
+    def _vouch(self, identities: Iterable[bytes]) -> None:
+        """Keep what is said by those who are pinned, and by others as long as there is room."""
+        for identity in identities:
+            if self._context.trust.how(identity) is None:
+                self._context.objects.release(identity)
+            else:
+                self._context.objects.keep(identity)
 
     def _tell(self, event: events.Event) -> None:
         self._context.out.events.append(event)

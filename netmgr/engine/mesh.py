@@ -238,9 +238,7 @@ class Mesh:
         """Follow changed files; identity, network and address stay."""
         self.context.settings = settings
         self.contacts.set_seeds(settings.seeds, now)
-        for pin in _file_pins(settings, self.context.identity):
-            self.context.trust.pin(pin)
-        self.members.judge_all(now)
+        self.members.refile(_file_pins(settings, self.context.identity), now)
         self.announcer.routes(now)
         self._settle(now)
 
@@ -355,8 +353,7 @@ class Mesh:
     def _expire(self, now: float) -> None:
         in_use = self._ways.in_use()
         for identity in self.context.objects.expire(now, in_use).dropped:
-            self.members.drop(identity, "not heard of for a week")
-            self.members.changed = True
+            self.members.drop(identity, "not heard of for a week", now)
 
     def _send(self, remote: Remote, kind: int, body: bytes, *, flag: bool = False) -> None:
         self._send_all(remote, [control.encode(kind, body, flag=flag)])

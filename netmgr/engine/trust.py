@@ -3,17 +3,20 @@
 A claim is (name, address) by an identity, in its signed Record. Rules, the first that fits:
 
 - An address outside of the subnet, or the network's own, is nobody's.
-- A name or address that is pinned belongs to the pinned identity. Pins come from the file
-  (which beats everything), from people, and from meeting: the first session with a claimant.
+- A name or address that is pinned belongs to the pinned identity. Pins come from the file, from
+  people, and from meeting: the first session with a claimant.
+- The file pins identities and addresses, but knows no names: the name that an identity of the
+  file claims is its own, whatever was pinned by people or met.
 - A claim that was only heard holds until another contradicts it; of two unmet claims for one
   name or address neither is used.
 
-What is refused is never merged and never forgotten by itself: people repair it with `pin`,
-`accept` and `forget`.
+An identity has one pin from meeting: who takes another name or address gives up those before,
+so nobody collects them. What is refused is never merged and never forgotten by itself: people
+repair it with `pin`, `accept` and `forget`.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, TypeVar
@@ -23,6 +26,8 @@ from wgpy.model import Prefix
 
 # Conflicts remembered for people to see; the oldest go first.
 MAX_CONFLICTS: Final = 256
+# Identities pinned for being met; who is met beyond them stays a stranger.
+MAX_MET: Final = 4096
 
 
 class How(Enum):
@@ -71,6 +76,9 @@ class Trust:
         self._names: dict[str, Pin] = {}
         self._addresses: dict[bytes, Pin] = {}
         self._hows: dict[bytes, How] | None = None
+        # Of each identity its pin from meeting; and the identities of the file.
+        self._met: dict[bytes, Pin] = {}
+        self._filed: set[bytes] = set()
         # Of each identity its last claim.
         self._claims: dict[bytes, Claim] = {}
         self._by_name: dict[str, set[bytes]] = {}
@@ -82,28 +90,62 @@ class Trust:
     # --- pins ---
 
     def pin(self, pin: Pin) -> bool:
-        """Bind name and address to an identity; False if a stronger pin says otherwise."""
-        held = (self._names.get(pin.name), self._addresses.get(pin.address))
-        others = [one for one in held if one is not None and one.identity != pin.identity]
+        """Bind name and address to an identity; False if a stronger pin says otherwise.
+
+        Also False if more identities were met than are pinned.
+        """
+        others = self._others(pin.name, pin.address, pin.identity)
         for one in others:
             if _rank(one.how) > _rank(pin.how) or one.how is pin.how is How.MET:
                 return False
+        if pin.how is How.MET:
+            before = self._met.get(pin.identity)
+            if before is None and len(self._met) >= MAX_MET:
+                return False
+            others += [] if before is None else [before]
         for one in others:
             self._drop(one)
         self._hows = None
+        if pin.how is How.MET:
+            self._met[pin.identity] = pin
+        elif pin.how is How.FILE:
+            self._filed.add(pin.identity)
         if pin.name:
-            self._names[pin.name] = self._stronger(self._names.get(pin.name), pin)
+            self._names[pin.name] = _stronger(self._names.get(pin.name), pin)
         if pin.address:
-            self._addresses[pin.address] = self._stronger(self._addresses.get(pin.address), pin)
+            self._addresses[pin.address] = _stronger(self._addresses.get(pin.address), pin)
         return True
+
+    def refile(self, pins: Iterable[Pin]) -> None:
+        """Follow a changed file: these are its pins."""
+        for old in self.pins():
+            if old.how is How.FILE:
+                self._drop(old)
+        self._filed.clear()
+        for pin in pins:
+            self.pin(pin)
 
     def forget(self, name: str) -> list[Pin]:
         """Take away what is pinned under a name, but for the file's; return it."""
-        found = self._names.get(name)
-        if found is None or found.how is How.FILE:
+        held = self._names.get(name)
+        if held is None or held.how is How.FILE:
             return []
-        self._drop(found)
-        return [found]
+        found = [pin for pin in self.pins() if pin.name == name and pin.how is not How.FILE]
+        for pin in found:
+            self._drop(pin)
+        return found
+
+    def replace(self, name: str, address: bytes, identity: bytes, how: How) -> bool:
+        """Give name and address to another identity; False if that cannot be.
+
+        That is if a stronger pin says otherwise, or the address belongs to another name.
+        """
+        others = self._others(name, address, identity)
+        if any(_rank(one.how) > _rank(how) or one.name != name for one in others):
+            return False
+        for one in others:
+            self._drop(one)
+        return self.pin(Pin(name, address, identity, how))
 
     def pins(self) -> list[Pin]:
         """Return all pins, each once."""
@@ -121,16 +163,10 @@ class Trust:
         """Return the strongest pin of an identity, None if it is only heard of."""
         if self._hows is None:
             self._hows = {}
-            for pin in sorted(self.pins(), key=lambda one: _rank(one.how)):
-                self._hows[pin.identity] = pin.how
+            for pin in self.pins():
+                before = self._hows.get(pin.identity, pin.how)
+                self._hows[pin.identity] = max(before, pin.how, key=_rank)
         return self._hows.get(identity)
-
-    def replace(self, name: str, address: bytes, identity: bytes, how: How) -> None:
-        """Give name and address to another identity, whatever was pinned but the file's."""
-        for held in (self._names.get(name), self._addresses.get(address)):
-            if held is not None and held.how is not How.FILE:
-                self._drop(held)
-        self.pin(Pin(name, address, identity, how))
 
     # --- claims ---
 
@@ -157,16 +193,19 @@ class Trust:
 
     def judge(self, identity: bytes) -> Reason | None:
         """Return why the claim of an identity is not believed, None if it is."""
-        claim = self._claims[identity]
-        if claim.address is not None and not self.in_subnet(claim.address):
-            return Reason.OUTSIDE_SUBNET
-        if _contested(claim.name, identity, self._names, self._by_name):
-            return Reason.NAME_TAKEN
+        claim = self._claims.get(identity)
+        if claim is None:
+            return Reason.UNKNOWN_NODE
         address = claim.address
-        if address is not None and _contested(
-            address, identity, self._addresses, self._by_address
-        ):
-            return Reason.ADDRESS_TAKEN
+        if address is not None and not self.in_subnet(address):
+            return Reason.OUTSIDE_SUBNET
+        claimants = self._by_name[claim.name]
+        if self._is_anothers(identity, self._names.get(claim.name), claimants, self._filed):
+            return Reason.NAME_TAKEN
+        if address is not None:
+            pin, claimants = self._addresses.get(address), self._by_address[address]
+            if self._is_anothers(identity, pin, claimants, frozenset()):
+                return Reason.ADDRESS_TAKEN
         return None
 
     def met(self, identity: bytes) -> Pin | None:
@@ -174,18 +213,27 @@ class Trust:
         claim = self._claims.get(identity)
         if claim is None or self.judge(identity) is not None:
             return None
-        names, address = self._names.get(claim.name), claim.address or b""
-        if names is not None and (not address or address in self._addresses):
+        address = claim.address or b""
+        held = [self._names.get(claim.name)]
+        held += [self._addresses.get(address)] if address else []
+        if all(pin is not None and pin.identity == identity for pin in held):
             return None
         pin = Pin(claim.name, address, identity, How.MET)
         return pin if self.pin(pin) else None
 
     def rivals(self, claim: Claim) -> set[bytes]:
-        """Return the identities that claim the same name or address."""
-        rivals = set(self._by_name.get(claim.name, ()))
-        if claim.address is not None:
-            rivals |= self._by_address.get(claim.address, set())
-        return rivals - {claim.identity}
+        """Return whose judgement a claim that came or went may change.
+
+        One more among many who claim the same changes nothing for them.
+        """
+        found = set()
+        for claimants in (
+            self._by_name.get(claim.name, set()),
+            set() if claim.address is None else self._by_address.get(claim.address, set()),
+        ):
+            if len(claimants - {claim.identity}) <= 1 or claim.identity in self._filed:
+                found |= claimants
+        return found - {claim.identity}
 
     def report(self, claim: Claim, reason: Reason) -> bool:
         """Note a refusal; return whether it is news."""
@@ -193,6 +241,7 @@ class Trust:
         known = self.conflicts.get(key)
         if known is not None and known.claim == claim:
             known.count += 1
+            self.conflicts.move_to_end(key)
             return False
         self.conflicts[key] = Conflict(claim, reason)
         if len(self.conflicts) > MAX_CONFLICTS:
@@ -209,12 +258,18 @@ class Trust:
         host_bits = 8 * len(self._subnet.address) - self._subnet.length
         if len(address) != len(self._subnet.address):
             return False
-        number, base = int.from_bytes(address), int.from_bytes(self._subnet.address)
-        if number >> host_bits != base >> host_bits:
+        number, subnet = int.from_bytes(address), int.from_bytes(self._subnet.address)
+        if number >> host_bits != subnet >> host_bits:
             return False
-        return host_bits < 2 or 0 < number - base < (1 << host_bits) - 1
+        last = (1 << host_bits) - 1
+        return host_bits < 2 or 0 < number & last < last
 
     # --- inside ---
+
+    def _others(self, name: str, address: bytes, identity: bytes) -> list[Pin]:
+        """Return the pins of a name and an address that are not an identity's."""
+        held = (self._names.get(name), self._addresses.get(address))
+        return [one for one in held if one is not None and one.identity != identity]
 
     def _drop(self, pin: Pin) -> None:
         self._hows = None
@@ -222,26 +277,33 @@ class Trust:
             del self._names[pin.name]
         if self._addresses.get(pin.address) == pin:
             del self._addresses[pin.address]
+        if self._met.get(pin.identity) == pin:
+            del self._met[pin.identity]
 
     @staticmethod
-    def _stronger(held: Pin | None, pin: Pin) -> Pin:
-        if held is None or held.identity != pin.identity:
-            return pin
-        return max(held, pin, key=lambda one: _rank(one.how))
+    def _is_anothers(
+        identity: bytes, pin: Pin | None, claimants: Set[bytes], strong: Set[bytes]
+    ) -> bool:
+        """Tell whether what is claimed belongs to another, or to none of several.
+
+        `strong` are identities whose claim counts more than any pin but the file's.
+        """
+        if pin is not None and pin.how is How.FILE:
+            return pin.identity != identity
+        if stronger := claimants & strong:
+            return stronger != {identity}
+        return len(claimants) > 1 if pin is None else pin.identity != identity
 
 
 def _rank(how: How) -> int:
     return _RANKS.index(how)
 
 
-def _contested(
-    key: K, identity: bytes, pins: dict[K, Pin], claims: dict[K, set[bytes]]
-) -> bool:
-    """Tell whether what is claimed belongs to another, or to none of several."""
-    pin = pins.get(key)
-    if pin is not None:
-        return pin.identity != identity
-    return len(claims[key]) > 1
+def _stronger(held: Pin | None, pin: Pin) -> Pin:
+    """Return the one of two pins of an identity that holds; the newer of two equals."""
+    if held is None or _rank(held.how) <= _rank(pin.how):
+        return pin
+    return held
 
 
 def _remove(index: dict[K, set[bytes]], key: K, identity: bytes) -> None:

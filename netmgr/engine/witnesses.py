@@ -21,6 +21,8 @@ class Witnesses:
     def saw(self, remote: Remote, endpoint: Endpoint) -> None:
         """Take note of where a node sees this one."""
         context = self._context
+        if context.is_near(endpoint):
+            return
         if context.observed and self._seen.get(remote.identity) == endpoint:
             return
         self._seen[remote.identity] = endpoint

@@ -268,6 +268,8 @@ def test_acceptances_are_found_by_who_gave_them():
     body = objects.encode_accept(accept)
     held.receive_untrusted(said(objects.ACCEPT, who(1), 1, body, 3), NEIGHBOUR, 0.0)
     assert held.accepts(who(1)) == (accept,)
+    assert list(held.accept_parts(who(1)).values()) == [accept]
+    assert held.accept_parts(who(2)) == {}
     assert held.version == Version(1, 0, 0)
 
 
@@ -634,3 +636,25 @@ def test_what_is_held_takes_at_most_four_kib_a_node():
     finally:
         tracemalloc.stop()
     assert size <= 500 * 4096, size
+
+
+def test_what_is_withheld_is_kept_and_told_to_who_compares():
+    held = made()
+    signed = held.receive_untrusted(record(who(1)), NEIGHBOUR, 0.0)
+    assert isinstance(signed, objects.Signed)
+    held.withhold(signed)
+    held.withhold(signed)
+    assert held.take_floods() == []
+    assert held.in_buckets(range(64)) == [record(who(1))]
+
+
+def test_who_is_let_go_is_told_of_once():
+    held = made()
+    held.receive_untrusted(record(who(1)), NEIGHBOUR, 0.0)
+    held.expire(7 * DAY, ())
+    assert held.take_dropped() == [who(1)]
+    assert held.take_dropped() == []
+    held.receive_untrusted(record(who(2)), NEIGHBOUR, 7 * DAY)
+    held.expire(14 * DAY, ())
+    held.receive_untrusted(record(who(2), 2), NEIGHBOUR, 14 * DAY)
+    assert held.take_dropped() == []

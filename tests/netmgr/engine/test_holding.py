@@ -268,6 +268,8 @@ def test_each_part_of_acceptances_stands_for_itself():
     put(one, of(objects.ACCEPT, 9, objects.encode_accept(ACCEPT), 0))
     put(one, of(objects.ACCEPT, 3, objects.encode_accept(other), 1))
     assert one.accepts == (ACCEPT, other)
+    assert list(one.parts(objects.ACCEPT).values()) == [ACCEPT, other]
+    assert one.parts(objects.LEAVE) == {}
 
 
 # --- bounds ---

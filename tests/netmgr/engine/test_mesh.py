@@ -133,9 +133,9 @@ def test_a_change_of_addresses_lets_everything_be_tried_at_once():
     alice, bob = nodes(2)
     mesh, now = alice.inner.mesh, alice.world.now
     seen(alice, bob).pings.next_at = now + 8.0
-    mesh.set_local(mesh.context.local, now)
+    mesh.set_local(mesh.context.local, [], now)
     assert seen(alice, bob).pings.next_at == now + 8.0, "nothing has changed"
-    mesh.set_local([ELSEWHERE], now)
+    mesh.set_local([ELSEWHERE], [], now)
     assert seen(alice, bob).pings.next_at <= now
     assert mesh.next_deadline().at > now - 1
 
