@@ -222,6 +222,8 @@ class Contacts:
         if len(known) >= _CALLER_PLACES or not self._lan_knocks.allow(now):
             raise Rejected(Reason.TOO_FAST)
         known[place] = now
+        if any(one.up and one.endpoint == place for one in self._context.remotes.values()):
+            return
         self.knock(place, now)
 
     def knock(self, endpoint: Endpoint, now: float) -> None:

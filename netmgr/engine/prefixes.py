@@ -49,8 +49,7 @@ class Prefixes:
             route = self._route(remote) if told else None
             if route is None:
                 continue
-            own = self._context.settings.routes
-            for offer in (each for each in told if each.prefix not in own):
+            for offer in (each for each in told if not self._is_own(each.prefix)):
                 key = (offer.metric, route.cost, remote.short)
                 bidders = offers.setdefault(offer.prefix, {})
                 bidders[remote.identity] = min(key, bidders.get(remote.identity, key))
@@ -69,6 +68,10 @@ class Prefixes:
             self._hand_over(chosen)
 
     # --- inside ---
+
+    def _is_own(self, prefix: Prefix) -> bool:
+        """Tell whether a prefix is behind this node, and nobody else is asked for by name."""
+        return prefix in self._context.settings.routes and not self._names(prefix)
 
     def _names(self, prefix: Prefix) -> list[str]:
         return [name for wanted, name in self._context.settings.via if wanted == prefix]

@@ -21,8 +21,10 @@ from wgpy.model import Endpoint, PublicKey
 
 # Seconds from hearing of a node until it is called: it has to hear of us first.
 FIRST_CALL: Final = 0.5
-# A place on the LAN is taken at once; any other only if it is so much faster (a share, and
-# seconds), and not soon after the last change.
+# A place on the LAN is taken at once, unless it is so much slower (a share, and seconds); any
+# other only if it is so much faster, and not soon after the last change.
+LAN_SHARE: Final = 2.0
+LAN_BONUS: Final = 0.01
 BETTER_SHARE: Final = 0.8
 NOISE: Final = 0.002
 SETTLED: Final = 10.0
@@ -189,7 +191,8 @@ class Remote:
         if endpoint == self.endpoint or new is None or new.rtt is None:
             return False
         if (new.kind is Kind.LOCAL) != (old is not None and old.kind is Kind.LOCAL):
-            return new.kind is Kind.LOCAL
+            limit = float("inf") if self.rtt is None else LAN_SHARE * self.rtt + LAN_BONUS
+            return new.kind is Kind.LOCAL and new.rtt < limit
         if now - self.checks.moved_at < SETTLED or self.rtt is None:
             return False
         return new.rtt < BETTER_SHARE * self.rtt - NOISE

@@ -50,7 +50,8 @@ def own_record(context: Context) -> Record:
 
 def linked(other: Other, rtt: float | None = 0.01) -> Remote:
     remote = Remote(other.public, other.short, other.key, 0.0)
-    remote.rtt = rtt
+    if rtt is not None:
+        remote.pings.measure(rtt)
     return remote
 
 

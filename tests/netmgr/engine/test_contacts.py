@@ -12,7 +12,14 @@ from netmgr.effects import CallLan, Resolve, SendDatagram
 from netmgr.engine import contacts, knock
 from netmgr.engine.announce import Announcer
 from netmgr.engine.common import Context
-from netmgr.engine.contacts import HELLO_INTERVAL, LAST_KNOCK, SILENCE_TOLD, Contacts
+from netmgr.engine.contacts import (
+    HELLO_INTERVAL,
+    KNOWN_FOR,
+    LAST_KNOCK,
+    SILENCE_TOLD,
+    SILENCE_TOLD_AGAIN,
+    Contacts,
+)
 from netmgr.engine.knock import Door, Knocker, open_untrusted
 from netmgr.engine.members import Members
 from netmgr.engine.remote import Remote
@@ -266,17 +273,19 @@ def test_a_seed_is_knocked_at_for_ever_and_ever_more_rarely():
     assert max(pauses) <= LAST_KNOCK and min(pauses[10:]) > 15
 
 
-def test_a_seed_that_is_silent_is_told_of_once():
+def test_a_seed_that_is_silent_is_told_of_and_much_later_again():
     node = Node(peers=[SEED])
     pass_time(node, 300.0)
-    (event,) = told(node.context, events.SeedSilent)
-    assert isinstance(event, events.SeedSilent)
-    assert event.place == "seed.example:50009" and event.seconds >= SILENCE_TOLD
+    first, again = told(node.context, events.SeedSilent)
+    assert isinstance(first, events.SeedSilent) and isinstance(again, events.SeedSilent)
+    assert first.place == "seed.example:50009" and first.seconds >= SILENCE_TOLD
+    assert again.seconds - first.seconds >= SILENCE_TOLD_AGAIN
 
 
 def connected(node: Node, other: Other, endpoint: Endpoint = SEED_PLACE) -> Remote:
     remote = node.admit(other)
-    remote.up, remote.rtt, remote.endpoint = True, 0.01, endpoint
+    remote.up, remote.endpoint = True, endpoint
+    remote.pings.measure(0.01)
     return remote
 
 
@@ -420,10 +429,8 @@ def test_who_pays_for_its_bytes_says_hello_more_rarely():
 
 
 def test_who_says_hello_is_knocked_at():
-    node, other = Node(), Node()
-    other.contacts.handle(0.0)
-    (payload,) = hellos(other)
-    node.contacts.receive_hello_untrusted(payload, LAN, 0.0)
+    node = Node()
+    node.contacts.receive_hello_untrusted(hello(50001), LAN, 0.0)
     assert node.knocked() == [Endpoint(LAN.host, 50001, 3)]
 
 
@@ -448,18 +455,21 @@ def test_a_hello_heard_again_is_a_replay_after_a_few_times():
     for number in range(4):
         place = LAN._replace(host=bytes([192, 168, 0, number]))
         node.contacts.receive_hello_untrusted(hello(), place, 0.0)
-    for now in (1.0, 1000.0):
-        call = node.contacts.receive_hello_untrusted
-        assert refused(call, hello(), LAN, now) is Reason.TOO_FAST
+    call = node.contacts.receive_hello_untrusted
+    far = LAN._replace(host=bytes([192, 168, 0, 9]))
+    assert refused(call, hello(), far, 1.0) is Reason.TOO_FAST
+    call(hello(), LAN, 1.0)
     assert len(node.knocked()) == 4
+    call(hello(), far, 1.0 + KNOWN_FOR)
+    assert len(node.knocked()) == 1
 
 
 def test_hellos_lead_to_a_few_knocks_a_second_and_are_forgotten_in_the_end(monkeypatch):
-    monkeypatch.setattr(contacts, "_HEARD_HELLOS", 8)
+    monkeypatch.setattr(contacts, "_MAX_CALLERS", 8)
     node, heard = Node(), 0
     for number in range(100):
         try:
-            payload = hello(nonce=number.to_bytes(16))
+            payload = hello(nonce=number.to_bytes(8) + bytes(8))
             node.contacts.receive_hello_untrusted(payload, LAN, number / 100)
         except Rejected as caught:
             assert caught.reason is Reason.TOO_FAST

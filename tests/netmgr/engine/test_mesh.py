@@ -50,7 +50,7 @@ def test_a_node_that_was_restarted_is_back_within_three_seconds(which, remembers
 def test_on_a_lan_without_any_file_nodes_find_each_other_within_five_seconds():
     world = World(1)
     made = [
-        Node(world, name, f"10.1.1.{at}", f"192.0.2.{at}", [], lan="home")
+        Node(world, name, f"10.1.1.{at}", f"192.0.2.{at}", [], lan="192.0.2.0/24")
         for at, name in enumerate(("a", "b", "c", "d"), 1)
     ]
     assert world.run_while(lambda: not everybody_reaches_everybody(made), 5.0)

@@ -138,7 +138,7 @@ def test_prefixes_of_the_other_family_are_looked_at_apart():
 def test_who_is_dropped_takes_no_prefix_along():
     alice, bob, carol = nodes()
     offer(bob, Offer(SITE, 0))
-    alice.inner.mesh.members.drop(seen(alice, bob).identity, "gone")
+    alice.inner.mesh.members.drop(seen(alice, bob).identity, "gone", alice.world.now)
     alice.inner.settle(alice.world.now)
     alice.world.run_for(0.01)
     alice.inner.mesh.ways.handle(alice.world.now)

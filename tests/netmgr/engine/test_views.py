@@ -44,7 +44,7 @@ def test_peers_are_shown_by_address_with_their_ways():
     assert alice_view.rtt is not None
     assert alice_view.loss == 0.0
     assert (carol_view.path, carol_view.via, carol_view.rtt) == ("relayed", ("alice",), None)
-    assert carol_view.routes == ("172.16.0.0/16", "0.0.0.0/0")
+    assert carol_view.routes == ("0.0.0.0/0", "172.16.0.0/16")
     assert [(one.destination, one.to, one.path, one.kind) for one in view.routes] == [
         ("10.1.1.1", "alice", (), "node"),
         ("10.1.1.3", "carol", ("alice",), "node"),

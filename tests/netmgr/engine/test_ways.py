@@ -147,7 +147,7 @@ def test_every_change_is_told_in_words():
 def test_ways_of_nodes_that_are_gone_are_forgotten():
     alice, bob, carol = nodes()
     remote = seen(bob, carol)
-    bob.inner.mesh.members.drop(remote.identity, "gone")
+    bob.inner.mesh.members.drop(remote.identity, "gone", bob.world.now)
     bob.inner.settle(alice.world.now)
     cut_one_way(carol, bob)
     alice.world.run_for(0.5)
