@@ -21,10 +21,16 @@ from wgpy.model import Endpoint, PublicKey
 PING_INTERVAL: Final = 8.5
 METERED_INTERVAL: Final = 110.0
 FAST_INTERVAL: Final = 0.25
+# A new way is measured so often before the regular interval begins: the first round trips,
+# of hosts that have just started, say little.
+FIRST_PINGS: Final = 4
+FIRST_INTERVAL: Final = 1.0
 # A ping is missed after so many seconds and round trips.
 PATIENCE: Final = 0.6
 PATIENCE_ROUND_TRIPS: Final = 4
 MISSES: Final = 3
+# Of who was heard within so many seconds twice as many are to be missed: it may only be slow.
+JUST_HEARD: Final = 1.0
 # Seconds between probes of a place: doubled from the first to the last.
 # Seconds from hearing of a node until it is called: it has to hear of us first.
 FIRST_CALL: Final = 0.5
@@ -77,6 +83,7 @@ class Pings:
 
     next_at: float
     missed: int = 0
+    answered: int = 0
     waiting: dict[bytes, float] = field(default_factory=dict)
     # When something was sent that nothing came back for; None if all is well.
     unanswered_at: float | None = None
@@ -256,13 +263,17 @@ class Remote:
         self.pings.next_at = now
         self.calls.next_at, self.calls.tries = now, 0
 
+    def suspect(self, now: float) -> None:
+        """Ask at once, and often, whether the way in use still answers."""
+        self.pings.missed = max(self.pings.missed, 1)
+        self.pings.next_at = now
+
     def observe(self, now: float, *, rx_grew: bool, tx_grew: bool) -> None:
         """Follow the traffic of the tunnel since the last look."""
         pings = self.pings
         if rx_grew:
             pings.heard_at = now
             pings.unanswered_at = None
-            pings.missed = 0
         if tx_grew:
             pings.traffic_at = now
             if not rx_grew and pings.unanswered_at is None:
@@ -285,7 +296,8 @@ class Remote:
         pings = self.pings
         if isinstance(self.way, NoWay):
             return None
-        due = [pings.next_at] if interval is not None or pings.missed else []
+        urgent = pings.missed or (pings.unanswered_at is not None and pings.waiting)
+        due = [pings.next_at] if interval is not None or urgent else []
         if pings.unanswered_at is not None and not pings.missed and not pings.waiting:
             due.append(pings.unanswered_at + self.patience)
         return min(due, default=None)
@@ -297,8 +309,14 @@ class Remote:
 
     def pinged(self, txid: bytes, interval: float, now: float) -> None:
         """Remember a ping that was sent."""
-        self.pings.waiting[txid] = now
-        self.pings.next_at = now + (FAST_INTERVAL if self.pings.missed else interval)
+        pings = self.pings
+        pings.waiting[txid] = now
+        silent_at = pings.unanswered_at
+        if pings.missed or (silent_at is not None and silent_at + self.patience <= now):
+            interval = FAST_INTERVAL
+        elif pings.answered < FIRST_PINGS:
+            interval = min(interval, FIRST_INTERVAL)
+        pings.next_at = now + interval
 
     def miss(self, now: float) -> bool:
         """Count pings whose answers are overdue; return whether the way is dead."""
@@ -309,7 +327,8 @@ class Remote:
             pings.missed += 1
             self._loss.probe(answered=False)
             pings.next_at = min(pings.next_at, now)
-        return pings.missed >= MISSES
+        just_heard = now - pings.heard_at < JUST_HEARD
+        return pings.missed >= (2 * MISSES if just_heard else MISSES)
 
     def ponged(self, txid: bytes, now: float) -> float | None:
         """Take the answer to a ping; return when it was asked, None if it was not."""
@@ -319,6 +338,7 @@ class Remote:
             return None
         self._loss.probe(answered=True)
         pings.missed = 0
+        pings.answered += 1
         pings.waiting = {one: at for one, at in pings.waiting.items() if at > sent_at}
         pings.unanswered_at = None
         pings.heard_at = now

@@ -13,6 +13,7 @@ from netmgr.effects import SendDatagram, SendInner
 from netmgr.engine import knock
 from netmgr.engine.common import Context, is_metered
 from netmgr.engine.remote import (
+    FIRST_PINGS,
     METERED_INTERVAL,
     MISSES,
     PING_INTERVAL,
@@ -231,7 +232,8 @@ class Upkeep:
                 self._measured(remote, ping.rtt_us / 1_000_000, now)
             # One of two need ask: the other learns as much from being asked.
             interval = self._interval(remote)
-            if interval is not None and not remote.pings.missed:
+            settled = remote.pings.answered >= FIRST_PINGS and not remote.pings.missed
+            if interval is not None and settled:
                 later = now + interval * _PASSIVE
                 remote.pings.next_at = max(remote.pings.next_at, later)
         self._compare(remote, ping.digest, now)
@@ -253,6 +255,8 @@ class Upkeep:
         candidates = [Candidate(each, Kind.OBSERVED) for each in endpoints]
         remote.offer(self._context.placed(candidates), now)
         if remote.up:
+            # Who calls does not hear us directly: that is to be seen before anything is lost.
+            remote.suspect(now)
             return
         remote.try_now(now)
         remote.pings.traffic_at = now

@@ -66,6 +66,9 @@ class Ways:
         self._graph = self._draw_graph()
         own = self._context.identity.short
         self._detours = routing.best_detours(self._graph, own, dead=frozenset(self._dead))
+        if self._dead:
+            # A way that is in doubt is better than none: the other end may be changing its own.
+            self._detours = routing.best_detours(self._graph, own) | self._detours
         ways = [(remote, self._way(remote, now)) for remote in self._nodes()]
         self._tell_detours(ways)
         for remote, way in ways:
