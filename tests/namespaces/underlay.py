@@ -69,9 +69,7 @@ def masquerading(outer: str) -> str:
     """Return rules of a home router: nobody comes in who was not called."""
     return chain(
         "nat", "nat hook postrouting priority 100", f'oifname "{outer}" masquerade'
-    ) + chain(
-        "guard", "filter hook forward priority 0", f'iifname "{outer}" ct state new drop'
-    )
+    ) + chain("guard", "filter hook forward priority 0", f'iifname "{outer}" ct state new drop')
 
 
 def firewall(outer: str) -> str:
