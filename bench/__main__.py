@@ -33,6 +33,7 @@ BENCHES = {
     "ping": tunnel.ping,
     "bloat": tunnel.bloat,
     "gateway": tunnel.gateway,
+    "relayed": tunnel.relayed,
     "load": tunnel.load,
     "launch": starting.launch,
     "rss": starting.rss,

@@ -1,8 +1,8 @@
 """What stands while it is measured: nodes of one implementation in namespaces of their own.
 
-`Tunnel` is A - B, `Gateway` is A - G - B. Nodes and the measuring programs share the
-processors: the figures are of efficiency, and only ratios within one run of the bench mean
-anything elsewhere.
+`tunnel` is A - B, `Gateway` is A - G - B, and so is `SealedRelay`, whose G can read nothing.
+Nodes and the measuring programs share the processors: the figures are of efficiency, and only
+ratios within one run of the bench mean anything elsewhere.
 """
 
 import re
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from bench import procfs
 from bench.subjects import Subject
 from tests.lab import Lab, LabError, Throughput, keypair
+from tests.namespaces.managed_node import far, near
 
 MTU = 1420
 PORT = 51820
@@ -74,6 +75,16 @@ class Rig:
         flow = self._iperf(sender, seconds, options=("-P", streams))
         received = flow.report["end"]["sum_received"]["bytes"] / 1e9
         return flow.bits_per_second / 1e9, (self.cpu_seconds() - before) / received
+
+    def relayed(self, sender: int, seconds: float) -> tuple[float, float]:
+        """Return Gbit/s of a TCP stream through the last node, and its seconds for each GB."""
+        before = procfs.cpu_seconds(self.pids[-1])
+        flow = self._iperf(sender, seconds)
+        received = flow.report["end"]["sum_received"]["bytes"] / 1e9
+        return (
+            flow.bits_per_second / 1e9,
+            (procfs.cpu_seconds(self.pids[-1]) - before) / received,
+        )
 
     def udp64(self, sender: int, seconds: float) -> float:
         """Return how many thousand packets of 64 bytes arrive a second at full blast."""
@@ -179,12 +190,41 @@ class Gateway(Rig):
         self.stand(subject, Spot(g, keys[2][0], "10.9.0.3", environment), remotes)
         self.meet()
 
-    def relayed(self, sender: int, seconds: float) -> tuple[float, float]:
-        """Return Gbit/s of a TCP stream through G, and seconds of G for each GB."""
-        before = procfs.cpu_seconds(self.pids[-1])
-        flow = self._iperf(sender, seconds)
-        received = flow.report["end"]["sum_received"]["bytes"] / 1e9
-        return (
-            flow.bits_per_second / 1e9,
-            (procfs.cpu_seconds(self.pids[-1]) - before) / received,
+
+class SealedRelay(Rig):
+    """A - G - B, where A and B share a session that goes through theirs with G."""
+
+    def __init__(self, lab: Lab, subject: Subject) -> None:
+        a, g, b = lab.ns(), lab.ns(), lab.ns()
+        super().__init__(lab, (a, b), ("10.9.0.1", "10.9.0.2"))
+        lab.veth(a, g, ["192.0.2.2/24"], ["192.0.2.1/24"])
+        lab.veth(b, g, ["198.51.100.2/24"], ["198.51.100.1/24"])
+        (one, a_key), (two, b_key), (middle, g_key) = keypair(), keypair(), keypair()
+        inner_a, inner_b = self.addresses
+        inner_g = "10.9.0.3"
+        self._manage(
+            *(subject, Spot(a, one, inner_a)),
+            near(g_key, inner_g, f"192.0.2.1:{PORT}"),
+            far(b_key, inner_b, g_key),
         )
+        self._manage(
+            *(subject, Spot(b, two, inner_b)),
+            near(g_key, inner_g, f"198.51.100.1:{PORT}"),
+            far(a_key, inner_a, g_key),
+        )
+        self._manage(
+            *(subject, Spot(g, middle, inner_g)),
+            near(a_key, inner_a, f"192.0.2.2:{PORT}"),
+            near(b_key, inner_b, f"198.51.100.2:{PORT}"),
+        )
+        self.meet()
+
+    def _manage(self, subject: Subject, spot: Spot, *peers: str) -> None:
+        """Start a node of ours that knows ways through relays."""
+        interface = self._lab.ifname()
+        module = ("-P", "-m", "tests.namespaces.managed_node")
+        words = (interface, spot.private, PORT, f"{spot.address}/24", "carries", *peers)
+        child = self._lab.python(spot.ns, *module, *words, env={**subject.environment})
+        child.wait_log("serves")
+        subject.wait_for_kernels(interface)
+        self.pids.append(child.pid)

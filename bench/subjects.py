@@ -63,10 +63,15 @@ class Subject(NamedTuple):
         child = lab.spawn(ns, *argv, env=added)
         lab.wait_uapi(interface)
         if self.kernels:
-            self._wait_for_kernels(interface, patience)
+            self.wait_for_kernels(interface, patience)
         return child
 
-    def _wait_for_kernels(self, interface: str, patience: float) -> None:
+    def wait_for_kernels(self, interface: str, patience: float = LOADING) -> None:
+        """Wait until a node of ours has its kernels in use.
+
+        Raises:
+            LabError: it uses others.
+        """
         try:
             wait_until(lambda: data_path(interface).startswith(self.kernels), patience)
         except LabError:

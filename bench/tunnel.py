@@ -1,13 +1,18 @@
-"""What tunnels carry: `tcp`, `tcp8`, `udp64`, `ping`, `bloat`, `gateway`, and memory: `load`.
+"""What tunnels carry: `tcp`, `tcp8`, `udp64`, `ping`, `bloat`; `gateway`, `relayed`; `load`.
 
 All limits are of ratios to wireguard-go with offloads, for compiled kernels and for portable
 ones.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from bench.figures import Limit, Row
 from bench.options import Options
-from bench.rigs import Gateway, Rig, tunnel
+from bench.rigs import Gateway, Rig, SealedRelay, tunnel
+from bench.subjects import Subject
 from bench.turns import by_turns
+from tests.lab import Lab
 
 # Gbit/s of a stream, wherever there is no wireguard-go to compare with.
 TCP_FLOOR = Limit(0.3, at_most=False)
@@ -104,6 +109,35 @@ def gateway(options: Options) -> list[Row]:
     return [
         *turns.rows(0, "gateway, one TCP stream", "Gbit/s", limits),
         *turns.rows(1, "gateway's processor time per GB", "s"),
+        *turns.others,
+    ]
+
+
+def relayed(options: Options) -> list[Row]:
+    """One TCP stream of ours by a sealed relay, in turns with the direct way and a gateway."""
+    seconds = 2 if options.quick else 3
+
+    def stand(lab: Lab, subject: Subject) -> tuple[Rig, Rig, Rig]:
+        return tunnel(lab, subject), Gateway(lab, subject), SealedRelay(lab, subject)
+
+    def measure(rigs: tuple[Rig, Rig, Rig], number: int) -> Sequence[float]:
+        direct, forwarded, sealed = rigs
+        rate, _ = direct.tcp(number % 2, seconds)
+        through, cost_through = forwarded.relayed(number % 2, seconds)
+        by_relay, cost = sealed.relayed(number % 2, seconds)
+        figures = by_relay, cost, rate, through, cost_through
+        return *figures, by_relay / rate, by_relay / through
+
+    ours = replace(options, alone=True, base=None)
+    turns = by_turns("relayed", ours, options.runs(6, 2), stand, measure)
+    return [
+        *turns.rows(0, "sealed relay, one TCP stream", "Gbit/s"),
+        *turns.rows(1, "relay's processor time per GB", "s"),
+        *turns.rows(2, "beside it: direct", "Gbit/s"),
+        *turns.rows(3, "beside it: gateway", "Gbit/s"),
+        *turns.rows(4, "beside it: gateway's time per GB", "s"),
+        *turns.rows(5, "sealed relay to direct", "x"),
+        *turns.rows(6, "sealed relay to gateway", "x"),
         *turns.others,
     ]
 

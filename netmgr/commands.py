@@ -10,7 +10,8 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Final, NamedTuple, Protocol
+from functools import partial
+from typing import Final, NamedTuple
 
 from netmgr import offline, online
 from netmgr.commandline import Parser, add_choice, add_node, given_by, new_parser, parse, split
@@ -35,10 +36,6 @@ examples:
   wg_netmanager -c network.yaml wg0 10.1.1.2 laptop
   wg_netmanager -i wg0 -a 10.1.1.3 -n office --route 192.168.7.0/24 install
 Each option may stand in peer.yaml or in a variable NETMGR_...; nearer wins."""
-
-
-class _Run(Protocol):
-    def __call__(self, settings: Settings, *, dry_run: bool) -> int: ...
 
 
 class Command(NamedTuple):
@@ -102,7 +99,8 @@ def _run_node(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     settings = load(given, environ, _warn)
     if options.show:
         return offline.show_configuration(settings)
-    return start_node(settings, dry_run=options.dry_run)
+    reread = partial(load, given, environ, _warn)
+    return start_node(settings, dry_run=options.dry_run, reload=reread)
 
 
 def _positional(texts: Sequence[str]) -> dict[str, Given]:
@@ -120,16 +118,17 @@ def _positional(texts: Sequence[str]) -> dict[str, Given]:
     }
 
 
-def start_node(settings: Settings, *, dry_run: bool) -> int:
-    """Run the node until it is stopped; return the exit code.
+def start_node(
+    settings: Settings, *, dry_run: bool, reload: Callable[[], Settings] | None = None
+) -> int:
+    """Run the node until it is stopped; return the exit code. `reload` reads its files anew.
 
     Raises:
         ConfigError: there is nothing to run it with, or it cannot run.
     """
-    if importlib.util.find_spec("netmgr.daemon") is None:
-        raise ConfigError("this build can check and install; running a node is not in it")
-    start: _Run = importlib.import_module("netmgr.daemon").run
-    return start(settings, dry_run=dry_run)
+    from netmgr.daemon import run as run_node  # what only asks a node needs none of it
+
+    return run_node(settings, dry_run=dry_run, reload=reload)
 
 
 def _warn(line: str) -> None:

@@ -10,8 +10,8 @@ Several may run in one process, each with an interface and a state directory of 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,20 +21,17 @@ from netmgr.engine.host import Host
 from netmgr.engine.signing import Identity, NetworkKeys, address6
 from netmgr.engine.trust import How, Pin
 from netmgr.engine.views import snapshot
-from netmgr.events import Event
+from netmgr.events import Event, SeedSilent
 from netmgr.io import report
-from netmgr.io.admin_port import AdminPort
-from netmgr.io.control import ControlServer, serve
-from netmgr.io.interfaces import InterfaceWatch, interfaces
-from netmgr.io.lan import LanPort
-from netmgr.io.names import Resolver
+from netmgr.io.existing import take_over
 from netmgr.io.store import SEQ_STEP, Store, default_directory
-from netmgr.model import HostPort, Settings, Snapshot
+from netmgr.model import Settings, Snapshot
 from netmgr.wire import saved
+from netmgr.world import World
 from wgpy.engine.device import Device
 from wgpy.errors import ConfigError
 from wgpy.io import clock
-from wgpy.model import Endpoint, InterfaceAddress, Prefix
+from wgpy.model import DeviceChange, InterfaceAddress, Prefix
 from wgpy.node import Node
 
 DEFAULT_MTU: Final = 1420
@@ -44,6 +41,7 @@ SAVE_INTERVAL: Final = 300.0
 # Events kept for a reader that is slow; the oldest go first.
 MAX_EVENTS: Final = 1024
 _V6_LENGTH: Final = 64
+_LAST_PORT: Final = 65535
 
 
 class Network:
@@ -61,7 +59,7 @@ class Network:
         self._reload = reload
         self._open = ExitStack()
         self._seqs = _Seqs()
-        self._world: _World | None = None
+        self._world: World | None = None
         self._node: Node | None = None
         self._host: Host | None = None
         self._store: Store | None = None
@@ -75,6 +73,9 @@ class Network:
         Raises:
             ConfigError: what is missing or in the way, in one line.
         """
+        if self.settings.existing:
+            # A thread of its own: netlink there has a loop of its own.
+            await asyncio.to_thread(take_over, self.settings.interface)
         with ExitStack() as opening:
             keys = NetworkKeys(self.settings.network.shared_key)
             where = self.settings.state or default_directory(keys.net_id, self.settings.address)
@@ -96,12 +97,12 @@ class Network:
             await node.__aenter__()
             self._node = node
             opening.callback(self._close)
-            self._world = _World(self)
+            self._world = World(self)
             opening.callback(self._world.close)
-            await self._world.start()
+            await self._world.start(addresses)
             self._open = opening.pop_all()
         self._restore()
-        self._schedule_save(SAVE_INTERVAL)
+        self._schedule_save(SAVE_DELAY)
         return self
 
     async def __aexit__(
@@ -115,7 +116,7 @@ class Network:
         self._save()
         node, self._node = self._node, None
         if self._world is not None:
-            self._world.close()
+            await self._world.end()
             self._world = None
         if node is not None:
             await node.__aexit__(kind, error, traceback)
@@ -182,6 +183,8 @@ class Network:
             raise ConfigError("network.subnet has changed: that takes a restart")
         self.settings = fresh
         self.act(lambda now: self.host.mesh.set_settings(fresh, now))
+        if self._world is not None:
+            self._world.apply_routes()
         return "reloaded"
 
     async def events(self) -> AsyncIterator[Event]:
@@ -233,6 +236,8 @@ class Network:
         return self.settings.network.subnet
 
     def _make_host(self, device: Device, identity: Identity) -> "_Managed":
+        if self._store is not None:
+            device.stamp_after(self._store.saved.wall, clock.now())
         self._host = Host(
             device,
             self.settings,
@@ -255,6 +260,8 @@ class Network:
         happened = self.host.mesh.take_events()
         if happened:
             report.report(happened)
+            if self.settings.hopping and any(isinstance(e, SeedSilent) for e in happened):
+                asyncio.get_running_loop().call_soon(self._hop)
             for reader in self._readers:
                 reader.events.extend(happened)
                 reader.arrival.set()
@@ -263,6 +270,20 @@ class Network:
                 self._schedule_save(SAVE_DELAY)
             elif self._world is not None:
                 self._world.carry_out(effect)
+
+    def _hop(self) -> None:
+        """Move on to the next UDP port: a router may not like this one."""
+        port = self.settings.listen_port % _LAST_PORT + 1
+        try:
+            self.node.configure(DeviceChange(listen_port=port))
+        except ConfigError as error:
+            report.say(str(error))
+            return
+        report.tell(f"listening on UDP port {port} from now on")
+        self.settings = replace(self.settings, listen_port=port)
+        self.host.mesh.context.settings = self.settings
+        if self._world is not None:
+            self._world.look_around()
 
     def _network_changed(self) -> None:
         if self._world is not None:
@@ -298,7 +319,10 @@ class Network:
             if pin.how is not How.FILE
         )
         blobs = tuple(mesh.context.objects.blobs())
-        return saved.Saved(0, pins, blobs, tuple(mesh.places()))
+        wall = int(clock.now() + clock.wall_offset() + SAVE_INTERVAL) + 1
+        if self._store is not None:
+            wall = max(wall, self._store.saved.wall)
+        return saved.Saved(0, pins, blobs, tuple(mesh.places()), wall)
 
     def _close(self) -> None:
         self._host = None
@@ -353,87 +377,6 @@ class _Managed:
         taken = self._host.take_events()
         self._after_step()
         return taken
-
-
-class _World:
-    """What surrounds the node: the LAN, names, addresses of this host, the local API."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._lan = LanPort(self._heard_on_lan)
-        self._resolver = Resolver(self._resolved)
-        self._control: ControlServer | None = None
-        self._watch: InterfaceWatch | None = None
-        self._admin: AdminPort | None = None
-
-    async def start(self) -> None:
-        """Begin to watch and to serve.
-
-        Raises:
-            ConfigError: the admin port or the control socket cannot be had.
-        """
-        network = self._network
-        port = network.settings.admin_port
-        if port is not None and port != network.settings.listen_port:
-            self._admin = AdminPort(port, self._heard_on_admin_port)
-        with suppress(OSError):
-            self._watch = InterfaceWatch(self.look_around)
-        self.look_around()
-        self._control = await serve(network.node.name, network.answer)
-
-    def close(self) -> None:
-        """Stop; harmless if done before."""
-        for part in (self._control, self._watch, self._admin, self._resolver, self._lan):
-            if part is not None:
-                part.close()
-        self._control = self._watch = self._admin = None
-
-    def look_around(self) -> None:
-        """Learn the addresses of this host anew."""
-        network = self._network
-        try:
-            found = interfaces((network.node.name,))
-        except OSError:
-            return
-        self._lan.refresh(found)
-        port = network.settings.listen_port
-        local = [
-            Endpoint(address.address, port) for each in found for address in each.addresses
-        ]
-        networks = [_network(address) for each in found for address in each.addresses]
-        network.act(lambda now: network.host.mesh.set_local(local, networks, now))
-
-    def carry_out(self, effect: effects.Effect) -> None:
-        """Do what the engine wants."""
-        match effect:
-            case effects.Resolve(host, port):
-                self._resolver.ask(host, port)
-            case effects.CallLan(payload):
-                self._lan.send(payload)
-            case effects.SendDatagram(payload, remote):
-                if self._admin is not None:
-                    self._admin.send(payload, remote)
-            case _:
-                pass
-
-    def _heard_on_lan(self, payload: bytes, source: Endpoint) -> None:
-        network = self._network
-        network.act(lambda now: network.host.mesh.receive_lan(payload, source, now))
-
-    def _heard_on_admin_port(self, payload: bytes, source: Endpoint) -> None:
-        network, local = self._network, effects.ADMIN_PORT
-        network.act(lambda now: network.host.mesh.receive_datagram(payload, source, local, now))
-
-    def _resolved(self, place: HostPort, endpoints: tuple[Endpoint, ...]) -> None:
-        network = self._network
-        network.act(lambda now: network.host.mesh.resolved(*place, endpoints, now))
-
-
-def _network(address: InterfaceAddress) -> Prefix:
-    """Return the network that an interface's address is in."""
-    bits = 8 * len(address.address) - address.length
-    number = int.from_bytes(address.address) >> bits << bits
-    return Prefix(number.to_bytes(len(address.address)), address.length)
 
 
 def _has_ipv6() -> bool:

@@ -57,7 +57,7 @@ def steps(arguments: list[str], folder: Path) -> Iterator[Step]:
             yield Step(f"offloads: {way}", command(*argv))
         return
     if fast:
-        yield Step("tests", command(*PYTHON, "pytest", "-q", "-m", FAST, *rest))
+        yield Step("tests", command(*PYTHON, "pytest", "-q", "-n", "auto", "-m", FAST, *rest))
         return
     others = ["--long", "-m", f"{REST} or long"] if long else ["-m", REST]
     if rest:

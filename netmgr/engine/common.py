@@ -87,7 +87,8 @@ class Context:
     def is_near(self, endpoint: Endpoint) -> bool:
         """Tell whether a place is on our LAN."""
         host = Prefix(endpoint.host, 8 * len(endpoint.host))
-        return bool(endpoint.scope) or any(covers(each, host) for each in self.networks)
+        link_local = endpoint.host[:1] == b"\xfe" and len(endpoint.host) > 4
+        return link_local or any(covers(each, host) for each in self.networks)
 
     @property
     def is_seed(self) -> bool:

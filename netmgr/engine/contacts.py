@@ -5,6 +5,7 @@ its WireGuard port and its admin port in turn of all addresses that its name has
 hello leads to a knock. While nobody answers, places where nodes once were are knocked at too.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -34,9 +35,14 @@ HELLO_INTERVAL: Final = 30.0
 METERED_HELLO_INTERVAL: Final = 600.0
 # Seconds between knocks at places of old while nobody answers.
 OLD_PLACE_INTERVAL: Final = 5.0
+# Seconds of silence that are told, and until they are told again.
 SILENCE_TOLD: Final = 30.0
-_OWN_HELLOS: Final = 8
-_HELLO_NONCE: Final = 16
+SILENCE_TOLD_AGAIN: Final = 240.0
+# Seconds for which who was heard on the LAN is not knocked at again.
+KNOWN_FOR: Final = 600.0
+_MAX_CALLERS: Final = 1024
+_CALLER: Final = 8
+_NEVER: Final = float("-inf")
 
 
 @dataclass(slots=True)
@@ -49,7 +55,7 @@ class Seed:
     knock_at: float = 0.0
     tries: int = 0
     silent_since: float | None = None
-    told: bool = False
+    tell_after: float = SILENCE_TOLD
 
     def places(self) -> list[HostPort]:
         """Return where it is asked for: its two ports."""
@@ -79,7 +85,9 @@ class Contacts:
         ]
         self._hellos = list(HELLOS)
         self._hello_at = now
-        self._own_hellos: list[bytes] = []
+        # Who runs says so by the first half of the nonces of its hellos.
+        self._caller = entropy(_CALLER)
+        self._callers: OrderedDict[bytes, float] = OrderedDict()
         self._lan_knocks = Rate(5, 10)
         self._old_place_at = now + FIRST_KNOCK
 
@@ -109,6 +117,7 @@ class Contacts:
         for seed in self.seeds:
             seed.tries, seed.knock_at, seed.resolve_at = 0, now, now
         self._hellos, self._hello_at = list(HELLOS), now
+        self._callers.clear()
         self._old_place_at = now
 
     def resolved(
@@ -186,14 +195,15 @@ class Contacts:
         hello = LanHello.decode_untrusted(payload)
         if not same(hello.tag, self._context.keys.lan_tag(hello.nonce)):
             raise Rejected(Reason.BAD_MAC)
-        if hello.nonce in self._own_hellos:
-            return
-        place = Endpoint(source.host, hello.port, source.scope)
-        if any(one.up and one.endpoint == place for one in self._context.remotes.values()):
+        caller = hello.nonce[:_CALLER]
+        if caller == self._caller or now - self._callers.get(caller, _NEVER) < KNOWN_FOR:
             return
         if not self._lan_knocks.allow(now):
             raise Rejected(Reason.TOO_FAST)
-        self.knock(place, now)
+        self._callers[caller] = now
+        if len(self._callers) > _MAX_CALLERS:
+            self._callers.popitem(last=False)
+        self.knock(Endpoint(source.host, hello.port, source.scope), now)
 
     def knock(self, endpoint: Endpoint, now: float) -> None:
         """Knock at a place."""
@@ -243,15 +253,15 @@ class Contacts:
         pause = min(LAST_KNOCK, FIRST_KNOCK * 2 ** min(seed.tries, 16))
         seed.knock_at = now + pause * self._context.share(0.8, 1.2)
         if connected:
-            seed.tries, seed.silent_since, seed.told = 0, None, False
+            seed.tries, seed.silent_since, seed.tell_after = 0, None, SILENCE_TOLD
             seed.knock_at = now + LAST_KNOCK / 3
             return
         seed.tries += 1
         if seed.silent_since is None:
             seed.silent_since = now
         silence = now - seed.silent_since
-        if silence >= SILENCE_TOLD and not seed.told:
-            seed.told = True
+        if silence >= seed.tell_after:
+            seed.tell_after = silence + SILENCE_TOLD_AGAIN
             self._context.out.events.append(events.SeedSilent(str(seed.peer.place), silence))
         for endpoint in seed.endpoints:
             self.knock(endpoint, now)
@@ -272,8 +282,7 @@ class Contacts:
         if self._hellos:
             self._hellos.pop(0)
         self._hello_at = now + (1.0 if self._hellos else pause * self._context.share(0.9, 1.1))
-        nonce = self._context.entropy(_HELLO_NONCE)
-        self._own_hellos = [*self._own_hellos, nonce][-_OWN_HELLOS:]
+        nonce = self._caller + self._context.entropy(_CALLER)
         hello = LanHello(settings.listen_port, nonce, self._context.keys.lan_tag(nonce))
         self._context.out.effects.append(CallLan(hello.encode()))
 

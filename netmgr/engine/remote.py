@@ -106,6 +106,7 @@ class Calls:
     next_at: float
     tries: int = 0
     compared_at: float = float("-inf")
+    differs: bool = False
 
 
 class Remote:

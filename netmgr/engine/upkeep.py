@@ -213,7 +213,8 @@ class Upkeep:
     def observe(self, endpoint: Endpoint) -> None:
         """Take note of where others see this node; the two last places are told of."""
         context = self._context
-        if endpoint in context.local or endpoint in context.observed:
+        known = endpoint in context.local or endpoint in context.observed
+        if known or context.is_near(endpoint):
             return
         context.observed = (endpoint, *context.observed)[:2]
 
@@ -277,10 +278,16 @@ class Upkeep:
 
     def _compare(self, remote: Remote, digest: bytes, now: float) -> None:
         if digest == self._context.objects.total_digest():
+            remote.calls.differs = False
             return
-        if now - remote.calls.compared_at >= COMPARE_INTERVAL:
+        fresh = remote.calls.compared_at < (remote.session_at or 0)
+        # What is under way makes a difference, too; one that lasts is to be looked at.
+        if fresh or (
+            remote.calls.differs and now - remote.calls.compared_at >= COMPARE_INTERVAL
+        ):
             remote.calls.compared_at = now
             self._send(remote, control.DIGEST, b"".join(self._context.objects.digest()))
+        remote.calls.differs = True
 
     # --- inside: the clock ---
 

@@ -16,7 +16,7 @@ from wgpy.wire.text import format_endpoint
 LEVELS: Final = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 _LOGGER: Final = logging.getLogger("netmgr")
 # The tunnel tells less than the mesh at the same level.
-_PARTS: Final = (("netmgr", 0), ("wgpy", 1))
+_PARTS: Final = (("netmgr", 0), ("wgpy", 2))
 _News: TypeAlias = (
     events.NodeJoined
     | events.NodeLeft

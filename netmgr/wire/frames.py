@@ -12,7 +12,8 @@ kind            body
 0x84 PROBE      sender 8 | target 8 | txid 8 | proof 16
 0x85 PROBE_ACK  sender 8 | target 8 | txid 8 | proof 16 | observed endpoint 19
 
-A hello on a LAN is `0x90 | port u16 | nonce 16 | tag 16`, in the clear: it names nobody.
+A hello on a LAN is `0x90 | port u16 | nonce 16 | tag 16`, in the clear: it names nobody. The
+first half of the nonce is the same for as long as the node runs.
 """
 
 from struct import Struct

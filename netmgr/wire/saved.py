@@ -8,6 +8,7 @@ One object; entries that cannot be read are passed over, fields that are not kno
     pins      list of {name, address, identity, how}
     objects   list of signed objects
     places    list of [identity, [endpoint, ...]], best first
+    wall      Unix time that no handshake of this node is stamped after, seconds
 
 Bytes are base64, addresses and endpoints are in digits.
 """
@@ -27,6 +28,8 @@ from wgpy.wire.text import format_address, format_endpoint, parse_address, parse
 VERSION: Final = 1
 MAX_PLACES: Final = 8
 MAX_SEQ: Final = 2**63 - 1
+# The year 2500: a clock that was that wrong once is not to be followed for ever.
+MAX_WALL: Final = 16_725_225_600
 HOW: Final = ("file", "met", "person")
 _SEQ: Final = re.compile(rb'"seq"\s*:\s*(\d{1,19})\b')
 
@@ -50,13 +53,14 @@ class Saved:
     """State of one node in one network.
 
     `objects` are signed and stay as they came; `places` are where nodes were last reached, by
-    identity, best first.
+    identity, best first. Handshakes of the next run are stamped after `wall`, in Unix time.
     """
 
     seq: int = 0
     pins: tuple[Pin, ...] = ()
     objects: tuple[bytes, ...] = ()
     places: tuple[tuple[bytes, tuple[Endpoint, ...]], ...] = ()
+    wall: int = 0
 
 
 def format_saved(saved: Saved) -> bytes:
@@ -70,7 +74,7 @@ def format_saved(saved: Saved) -> bytes:
         "pins": [
             {
                 "name": pin.name,
-                "address": format_address(pin.address),
+                "address": format_address(pin.address) if pin.address else "",
                 "identity": _base64(pin.identity),
                 "how": pin.how,
             }
@@ -81,6 +85,7 @@ def format_saved(saved: Saved) -> bytes:
             [_base64(identity), [format_endpoint(each) for each in _lasting(endpoints)]]
             for identity, endpoints in saved.places
         ],
+        "wall": saved.wall,
     }
     return json.dumps(value, indent=1).encode() + b"\n"
 
@@ -107,6 +112,7 @@ def parse_saved(raw: bytes) -> Saved:
         tuple(_readable(value.get("pins"), _pin)),
         tuple(_readable(value.get("objects"), _bytes)),
         tuple(_readable(value.get("places"), _place)),
+        _wall(value.get("wall")),
     )
 
 
@@ -138,7 +144,8 @@ def _pin(entry: object) -> Pin:
     name, address, how = _text(entry["name"]), _text(entry["address"]), _text(entry["how"])
     if not name or how not in HOW:
         raise ValueError("no pin")
-    return Pin(name, parse_address(address), _identity(entry["identity"]), how)
+    packed = parse_address(address) if address else b""
+    return Pin(name, packed, _identity(entry["identity"]), how)
 
 
 def _place(entry: object) -> tuple[bytes, tuple[Endpoint, ...]]:
@@ -147,6 +154,10 @@ def _place(entry: object) -> tuple[bytes, tuple[Endpoint, ...]]:
     identity, endpoints = entry
     places = tuple(_readable(endpoints, lambda each: parse_endpoint(_text(each))))
     return _identity(identity), places[:MAX_PLACES]
+
+
+def _wall(entry: object) -> int:
+    return entry if isinstance(entry, int) and 0 <= entry <= MAX_WALL else 0
 
 
 def _identity(entry: object) -> bytes:

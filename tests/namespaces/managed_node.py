@@ -39,6 +39,16 @@ class Neighbour(NamedTuple):
         )
 
 
+def near(public: str, inner: str, endpoint: str) -> str:
+    """Return the word for a peer that is reached directly."""
+    return f"{public},{inner}/32,{endpoint}"
+
+
+def far(public: str, inner: str, *relays: str) -> str:
+    """Return the word for a peer behind relays."""
+    return f"{public},{inner}/32,{''.join(f'>{relay}' for relay in relays)}"
+
+
 def node_id(public: bytes) -> bytes:
     return public[: detour.ID_SIZE]
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.interop.capture import Capture
 from tests.lab import Child, Lab, keypair, wait_until
+from tests.namespaces.managed_node import far, near
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("ping", "tcpdump")]
 PORT = 51820
@@ -42,10 +43,15 @@ def row(lab: Lab) -> Row:
     lab.sysctl(r, "net.ipv4.ip_forward", 0)
     keys = keypair(), keypair(), keypair()
     names = lab.ifname(), lab.ifname(), lab.ifname()
+    (_, a_key), (_, r_key), (_, b_key) = keys
     described = (
-        (f"{A}/24", "-", near(keys[1], R, "192.0.2.1"), far(keys[2], B, keys[1])),
-        (f"{R}/24", "carries", near(keys[0], A, "192.0.2.2"), near(keys[2], B, "198.51.100.2")),
-        (f"{B}/24", "-", near(keys[1], R, "198.51.100.1"), far(keys[0], A, keys[1])),
+        (f"{A}/24", "-", near(r_key, R, f"192.0.2.1:{PORT}"), far(b_key, B, r_key)),
+        (
+            *(f"{R}/24", "carries"),
+            near(a_key, A, f"192.0.2.2:{PORT}"),
+            near(b_key, B, f"198.51.100.2:{PORT}"),
+        ),
+        (f"{B}/24", "-", near(r_key, R, f"198.51.100.1:{PORT}"), far(a_key, A, r_key)),
     )
     programs = []
     for ns, name, own, words in zip((a, r, b), names, keys, described, strict=True):
@@ -55,14 +61,6 @@ def row(lab: Lab) -> Row:
     lab.wait_ping(a, B)
     first, second, third = programs
     return Row((a, r, b), (first, second, third), names, (to_a, to_b))
-
-
-def near(keys: tuple[str, str], inner: str, outer: str) -> str:
-    return f"{keys[1]},{inner}/32,{outer}:{PORT}"
-
-
-def far(keys: tuple[str, str], inner: str, relay: tuple[str, str]) -> str:
-    return f"{keys[1]},{inner}/32,>{relay[1]}"
 
 
 def test_pings_pass_the_relay_and_it_sees_nothing_of_them(lab: Lab, row: Row):

@@ -68,7 +68,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, bool]]:
     """Return what the node is started with; nothing is started."""
     found: list[tuple[Settings, bool]] = []
 
-    def start(settings: Settings, *, dry_run: bool) -> int:
+    def start(settings: Settings, *, dry_run: bool, reload: object = None) -> int:
         found.append((settings, dry_run))
         return 0
 

@@ -76,7 +76,6 @@ class Path(NamedTuple):
     endpoint: Endpoint | None = None
     local: Local | None = None
 
-    # hot path: bench/engine
     def may_follow(self, before: "Path") -> bool:
         """Tell whether data that came by this path may move a peer that was at another."""
         old, new = before[0], self[0]

@@ -76,8 +76,7 @@ class Detours:
         self, plan: Plan, destination: bytes, burst: Burst, touched: Touched, now: float
     ) -> None:
         payload, size = burst.payload, burst.segment_size
-        equal = not isinstance(payload, list) and len(payload) > size
-        count = sum(1 for _ in burst.segments())
+        count = len(payload) if isinstance(payload, list) else -(-len(payload) // size)
         ids = plan.paths.get(destination)
         if ids is None:
             self._drop(Drop.NO_DETOUR, count)
@@ -89,14 +88,14 @@ class Detours:
             self._fail(destination, ids[0], now)
             return
         head = Head(detour.RELAY, 0, plan.own_id, ids)
-        if equal and self._common.kernels is not None and not isinstance(payload, list):
-            total = len(payload)
-            peer.send_burst(detour.wrap_equal(head, payload, size), burst.tos, 0, now)
-        else:
+        if isinstance(payload, list) or count == 1 or self._common.kernels is None:
             made = detour.wrap(head, burst.segments())
             total = sum(map(len, made)) - count * head.size
             # No padding: the datagrams have theirs.
             peer.send(made, burst.tos, max(map(len, made)), now)
+        else:
+            total = len(payload)
+            peer.send_burst(detour.wrap_equal(head, payload, size), burst.tos, 0, now)
         carried, carried_bytes, sent, sent_bytes = self.counted
         self.counted = Detoured(carried, carried_bytes, sent + count, sent_bytes + total)
 
@@ -173,14 +172,15 @@ class Detours:
             return False
         if head.kind != detour.RELAY or not self._is_genuine(head, sender, burst):
             return False
-        datagrams = detour.unwrap_alike_untrusted(head, opened)
-        if datagrams is None:
+        lengths = detour.lengths_untrusted(head, opened)
+        if lengths is None:
             return False
-        count = len(datagrams)
+        count = len(opened.sizes)
         if head.turn == len(head.ids) - 1:
+            datagrams = detour.bodies(head, opened, lengths)
             self._arrive(head, datagrams, sender, burst.tos, now)
         elif (peer := self._carrier(head, count, sender, touched, now)) is not None:
-            self._count_carried(count, sum(map(len, datagrams)))
+            self._count_carried(count, lengths[0] * (count - 1) + lengths[1])
             detour.pass_on(opened, head.turn + 1)
             peer.send_burst(opened, burst.tos, 0, now)
         sender.count_received(sum(opened.sizes) + messages.DATA_OVERHEAD * count)
@@ -203,6 +203,9 @@ class Detours:
     ) -> None:
         """Keep the datagrams for the device; what is no message of WireGuard is dropped."""
         kept: list[Buffer] = []
+        if {datagram[0] for datagram in datagrams} == {messages.TYPE_DATA}:
+            self._arrived.append(_burst(datagrams, head.source, tos))
+            return
         for datagram in datagrams:
             kind = datagram[0]
             if kind == messages.TYPE_DATA or kind == messages.TYPE_COOKIE_REPLY:

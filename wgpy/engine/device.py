@@ -73,6 +73,7 @@ class Device:
             *(self._common, self._roster, self._relay, self._detours), embedded=embedded
         )
         self._embedded = embedded
+        self._least_wall_offset = float("-inf")
 
     # --- the engine's verbs ---
 
@@ -81,12 +82,12 @@ class Device:
         if not self._common.up:
             return
         touched: dict[Peer, None] = {}
-        outside = [burst for burst in bursts if burst.remote.port or self._is_outside(burst)]
-        # What comes out of these through relays has none of its own: the second round ends it.
-        while outside:
-            for burst, payload in self._incoming.receive(outside, touched, now):
-                self._receive_other(payload, burst, touched, now)
-            outside = self._detours.take_arrived()
+        if self._detours.plan is None:
+            self._receive(bursts, touched, now)
+        else:
+            self._receive([each for each in bursts if self._is_outside(each)], touched, now)
+            # What came through relays has nothing in it that did: this is all.
+            self._receive(self._detours.take_arrived(), touched, now)
         self._reception.work_off(touched, now)
         self._settle(touched, now)
 
@@ -212,7 +213,15 @@ class Device:
 
     def set_wall_offset(self, wall_offset: float) -> None:
         """Follow the wall clock: Unix time minus `now`."""
-        self._common.wall_offset = wall_offset
+        self._common.wall_offset = max(wall_offset, self._least_wall_offset)
+
+    def stamp_after(self, wall: float, now: float) -> None:
+        """Never stamp a handshake before a Unix time: peers have seen later ones (5.1).
+
+        For nodes whose clock may have been set back between two runs.
+        """
+        self._least_wall_offset = wall - now
+        self.set_wall_offset(self._common.wall_offset)
 
     def source_lost(self, host: bytes | None) -> None:
         """Stop sending from a packed address that is gone; None: from any, routes changed."""
@@ -288,6 +297,10 @@ class Device:
     def _out(self) -> Outbox:
         return self._common.out
 
+    def _receive(self, bursts: Sequence[Burst], touched: dict[Peer, None], now: float) -> None:
+        for burst, payload in self._incoming.receive(bursts, touched, now):
+            self._receive_other(payload, burst, touched, now)
+
     def _receive_other(
         self, payload: Buffer, burst: Burst, touched: dict[Peer, None], now: float
     ) -> None:
@@ -332,6 +345,7 @@ class Device:
 
     def _settle(self, touched: dict[Peer, None], now: float) -> None:
         """End a call that moved peers: divert what goes through relays, set deadlines."""
-        self._detours.divert(touched, now)
+        if self._detours.plan is not None:
+            self._detours.divert(touched, now)
         for peer in touched:
             self._deadlines.set(peer, peer.next_deadline())

@@ -18,6 +18,7 @@ from wgpy.model import Buffer, Prefix, TunBurst
 from wgpy.wire import hop, icmp, ip
 
 _NO_FLOW: Final = ()
+_new: Final = tuple.__new__
 
 
 class Run(NamedTuple):
@@ -58,7 +59,6 @@ class Outgoing:
         Where to is found once for all packets of a flow that come one after the other.
         """
         runs: list[Run] = []
-        new = tuple.__new__
         latest: dict[Peer, Run] = {}
         flow_of_run: tuple[object, ...] = _NO_FLOW
         together: list[Buffer] = []
@@ -79,23 +79,26 @@ class Outgoing:
                 continue
             tos = ip.ecn_to_outer(packet)
             mtu = self._route_mtus.lookup(destination, self._common.mtu)
-            pieces: list[Buffer] | None = None
+            pieces = None
             if not endpoint.port:  # as behind relays; else the host has kept to the MTU
                 mtu = towards(endpoint, mtu)
                 pieces = self._pieces(burst, packet, mtu, now, whole=whole)
             if pieces is None and not whole:
                 latest.pop(peer, None)
-                runs.append(new(Run, (peer, tos, mtu, [], burst)))
+                runs.append(_new(Run, (peer, tos, mtu, [], burst)))
                 continue
             # What goes through relays, or to where the peer is, is looked at one by one.
             if endpoint.port and destination != endpoint.host:
                 flow_of_run = flow
             run = latest.get(peer)
             if run is None or run.tos != tos or run.mtu != mtu:
-                run = latest[peer] = new(Run, (peer, tos, mtu, [], None))
+                run = latest[peer] = _new(Run, (peer, tos, mtu, [], None))
                 runs.append(run)
             together = run.packets
-            together += [packet] if pieces is None else pieces
+            if pieces is None:
+                together.append(packet)
+            else:
+                together += pieces
         return runs
 
     def _pieces(

@@ -227,7 +227,7 @@ class Peer:
 
     def received(self, session: Session, path: Path, now: float, *, data: bool) -> None:
         """Act on authentic messages on a session; `data` tells if one was no keepalive."""
-        if path.may_follow(self.path):
+        if path != self.path and path.may_follow(self.path):
             self._move(path)
         gone = self._slots.confirm(session)
         if gone is not None:

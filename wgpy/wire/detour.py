@@ -137,27 +137,35 @@ def wrap_equal(head: Head, payload: Buffer, size: int) -> Opened:
     return Opened(memoryview(b"".join(pieces)), stride, sizes)
 
 
-def unwrap_alike_untrusted(head: Head, opened: Opened) -> list[Buffer] | None:
-    """Return the datagrams of rows whose first was decoded as `head`; None if another differs.
+def lengths_untrusted(head: Head, opened: Opened) -> tuple[int, int] | None:
+    """Return the length of all bodies but the last, and of the last.
 
-    Rows but the last have one size, the last is not longer; all have more than 0 bytes.
+    Rows but the last have one size, the last is not longer; the first was decoded as `head`.
+    None if the head or the length of another differs, or its body is not all there.
     """
     buffer, stride, sizes = opened
-    view, head_size = memoryview(buffer), head.size
+    view, size, last_at = memoryview(buffer), head.size, (len(sizes) - 1) * stride
+    if sizes[-1] <= size:
+        return None
     (length,) = _LENGTH.unpack_from(view, _LENGTH_AT)
-    before = head.encode(length)
-    last = len(sizes) - 1
-    found: list[Buffer] = []
-    for row, size in enumerate(sizes):
-        at = row * stride
-        if row == last and size >= head_size:
-            (length,) = _LENGTH.unpack_from(view, at + _LENGTH_AT)
-            before = head.encode(length)
-        end = head_size + length
-        if not length or size < end or bytes(view[at : at + head_size]) != before:
-            return None
-        found.append(view[at + head_size : at + end])
-    return found
+    (last,) = _LENGTH.unpack_from(view, last_at + _LENGTH_AT)
+    heads = b"".join([view[at : at + size] for at in range(0, last_at + 1, stride)])
+    if (
+        heads != head.encode(length) * (len(sizes) - 1) + head.encode(last)
+        or not 0 < length <= sizes[0] - size
+        or not 0 < last <= sizes[-1] - size
+    ):
+        return None
+    return length, last
+
+
+def bodies(head: Head, opened: Opened, lengths: tuple[int, int]) -> list[Buffer]:
+    """Return the datagrams in rows that have these lengths."""
+    buffer, stride, sizes = opened
+    view, size, (length, last) = memoryview(buffer), head.size, lengths
+    last_at = (len(sizes) - 1) * stride + size
+    found: list[Buffer] = [view[at : at + length] for at in range(size, last_at, stride)]
+    return [*found, view[last_at : last_at + last]]
 
 
 def pass_on(opened: Opened, turn: int) -> None:

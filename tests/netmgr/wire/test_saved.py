@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from netmgr.wire.saved import (
     HOW,
     MAX_PLACES,
+    MAX_WALL,
     Pin,
     Saved,
     format_saved,
@@ -25,11 +26,13 @@ SAVED = Saved(
     (PIN,),
     (b"\x01signed", b""),
     ((IDENTITY, (Endpoint(b"\xc0\x00\x02\x01", 50001), Endpoint(bytes(15) + b"\x01", 7))),),
+    1_700_000_000,
 )
 
 identities = st.binary(min_size=32, max_size=32)
 addresses = st.binary(min_size=4, max_size=4)
-pins = st.builds(Pin, st.text(min_size=1), addresses, identities, st.sampled_from(HOW))
+pinned = addresses | st.just(b"")
+pins = st.builds(Pin, st.text(min_size=1), pinned, identities, st.sampled_from(HOW))
 endpoints = st.builds(lambda host, port: Endpoint(host, port), addresses, st.integers(1, 65535))
 places = st.tuples(identities, st.lists(endpoints, max_size=MAX_PLACES).map(tuple))
 states = st.builds(
@@ -38,6 +41,7 @@ states = st.builds(
     st.lists(pins).map(tuple),
     st.lists(st.binary()).map(tuple),
     st.lists(places).map(tuple),
+    st.integers(0, MAX_WALL),
 )
 
 
@@ -119,7 +123,14 @@ def test_a_place_that_cannot_be_read_does_not_hinder_the_others(bad: object):
 
 
 def test_lists_that_are_none_are_empty():
-    assert parse_saved(changed(pins=7, objects={}, places=None)) == Saved(SAVED.seq)
+    assert parse_saved(changed(pins=7, objects={}, places=None)) == Saved(
+        SAVED.seq, wall=SAVED.wall
+    )
+
+
+@pytest.mark.parametrize("bad", [None, "1", -1, MAX_WALL + 1, 1.5])
+def test_a_time_that_cannot_be_is_none(bad: object):
+    assert parse_saved(changed(wall=bad)).wall == 0
 
 
 def test_at_most_eight_places_of_a_node_are_kept():

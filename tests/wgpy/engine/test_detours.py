@@ -1,6 +1,7 @@
 """Bursts through relays, with kernels and without; packets that are too big; floods."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -361,36 +362,24 @@ def test_rows_that_are_not_alike_go_one_by_one():
     assert row.drops("bob") == {Drop.UNKNOWN_INDEX.value: 3}
 
 
-def test_what_a_gateway_forwards_to_who_is_behind_relays_has_room():
-    """A gateway's peer behind relays: what is too big is answered to the sender."""
+@pytest.mark.parametrize("size", [VIA_MTU, VIA_MTU + 1])
+def test_a_gateway_tells_a_peer_what_has_no_room_on_the_way_through_relays(size, monkeypatch):
     row = Row(forward=True)
-    carol = Device(Entropy("carol"), EPOCH)
-    outside = Endpoint(bytes([10, 9, 0, 77]), 51820)
-    source = bytes([192, 0, 2, 3])
-    carol.configure(
-        DeviceChange(
-            secret("carol"),
-            51820,
-            peers=[
-                PeerChange(
-                    key("alice"),
-                    endpoint=WHERE["alice"],
-                    allowed_ips=peer("bob", [Prefix(bytes(4), 0)], known=False).allowed_ips,
-                )
-            ],
-        ),
-        row.now,
-    )
-    carol.set_up(row.now, up=True)
-    row.devices["carol"] = carol
+    source, outside = A6[:-1] + b"\x77", Endpoint(bytes([10, 9, 0, 77]), 51820)
+    monkeypatch.setitem(WHERE, "carol", outside)
+    monkeypatch.setitem(OUTSIDE, outside, "carol")
+    carol = row.devices["carol"] = Device(Entropy("carol"), EPOCH)
     row.got["carol"] = []
-    WHERE["carol"], OUTSIDE[outside] = outside, "carol"
-    allowed = peer("bob", [Prefix(source, 32)], known=False).allowed_ips
-    known = PeerChange(key("carol"), endpoint=outside, allowed_ips=allowed)
-    row.devices["alice"].configure(DeviceChange(peers=[known]), row.now)
-    big = bytearray(between(source, B4, size=VIA_MTU + 20))
-    row.send("carol", bytes(big))
-    assert [len(packet) <= VIA_MTU for packet in row.take("bob")] == []
+    gate = replace(_also("alice", B6), endpoint=WHERE["alice"])
+    carol.configure(DeviceChange(secret("carol"), 51820, peers=[gate]), row.now)
+    carol.set_up(row.now, up=True)
+    row.devices["alice"].configure(DeviceChange(peers=[_also("carol", source)]), row.now)
+    row.devices["bob"].configure(DeviceChange(peers=[_also("alice", source)]), row.now)
+    row.send("carol", between(source, B6, size=size))
+    fits = size == VIA_MTU
+    assert len(row.take("bob")) == fits
+    answers = row.take("carol")
+    assert [icmp_of(answer)[1:4] for answer in answers] == ([] if fits else [(2, 0, VIA_MTU)])
 
 
 def test_a_burst_of_udp_through_relays_is_one_for_the_host():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.sim.tunnel import (
     COOKIE_REPLY,
     DATA,
+    EPOCH,
     INITIATION,
     PORT,
     RESPONSE,
@@ -211,6 +212,20 @@ def test_the_way_out_keeps_order_pads_to_the_route_and_refuses():
         "no peer has the destination in its allowed IPs": 2,
     }
     assert len([p for p in tunnel.alice.host.received if p[9] == 1]) == 1
+
+
+def test_a_node_whose_clock_was_set_back_is_answered_if_it_knows_when_it_was_last_there():
+    tunnel = Tunnel()
+    tunnel.alice.send(tunnel.bob.address)
+    tunnel.world.run_for(1)
+    tunnel.alice.restart()
+    tunnel.alice.device.stamp_after(EPOCH + 300, tunnel.world.now)
+    tunnel.alice.device.set_wall_offset(0.0)
+    tunnel.alice.set_up()
+    tunnel.alice.meet(tunnel.bob, endpoint=tunnel.bob.host.endpoint)
+    tunnel.alice.send(tunnel.bob.address, [7])
+    tunnel.world.run_for(1)
+    assert 7 in tunnel.bob.numbers
 
 
 def test_who_embeds_the_node_gets_what_is_not_wireguard():
