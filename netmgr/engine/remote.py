@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
-from netmgr.engine.measure import Loss, Srtt
+from netmgr.engine.measure import SHIFT_SHARE, Loss, Srtt
 from netmgr.model import Candidate, Kind
 from netmgr.wire.objects import Record
 from wgpy.model import Endpoint, PublicKey
@@ -211,8 +211,9 @@ class Remote:
             trial.rtt, trial.tries = now - at, 0
             trial.next_at = now + LAST_PROBE
         if self.up and endpoint == self.endpoint:
-            self.checks = Checks(now + PING_INTERVAL)
             self.measure(now - at)
+            shifted = abs(now - at - (self.rtt or 0.0)) > SHIFT_SHARE * (now - at) + NOISE
+            self.checks = Checks(now + (FIRST_INTERVAL if shifted else PING_INTERVAL))
         return endpoint
 
     def prefers(self, endpoint: Endpoint, now: float) -> bool:

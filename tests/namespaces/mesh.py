@@ -1,4 +1,4 @@
-"""Meshes of real programs in namespaces: boxes, where they stand, and what is true at the end."""
+"""Meshes of real programs in namespaces: boxes, what is measured, what is true at the end."""
 
 import re
 import signal
@@ -69,7 +69,9 @@ class Box:
 
     def log(self) -> str:
         """Return all that it has said, in all its lives."""
-        return "".join(each.read_text(errors="replace") for each in self.logs)
+        last = [] if self.child is None else [self.child.logfile]
+        files = dict.fromkeys([*self.logs, *last])
+        return "".join(each.read_text(errors="replace") for each in files)
 
     def ask(self, *words: object) -> str:
         """Return what a command says about the running node."""
@@ -105,13 +107,22 @@ class Box:
 
 
 class Mesh:
-    """Boxes with one network.yaml, and the echoes that go between them."""
+    """Boxes with one network.yaml; `echoes` go between them for longer measurements."""
 
-    def __init__(self, lab: Lab, python: str, echoes: Echoes) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        python: str,
+        seeds: Iterable[tuple[str, str]] = (),
+        echoes: Echoes | None = None,
+    ) -> None:
+        """`seeds` are endpoint and overlay address of static peers."""
         self.lab, self.python, self.echoes = lab, python, echoes
         self.file = lab.directory / "network.yaml"
         self.boxes: list[Box] = []
-        self.write([])
+        # Namespace and name of the bridge that all are on, if there is one.
+        self.hub = ("", "")
+        self.write(seeds)
 
     def write(self, seeds: Iterable[tuple[str, str]], file: Path | None = None) -> Path:
         """Write network.yaml; `seeds` are endpoint and overlay address of static peers."""
@@ -139,6 +150,7 @@ class Mesh:
 
     def flow(self, a: Box, b: Box) -> Flow:
         """Send ten echo requests a second from now on."""
+        assert self.echoes is not None, "made with echoes"
         return self.echoes.flow(a.ns, b.address)
 
     def wait_all(self, limit: float, boxes: Sequence[Box] | None = None) -> float:
@@ -149,20 +161,17 @@ class Mesh:
 
     def wait_pairs(self, limit: float, pairs: Iterable[tuple[Box, Box]]) -> float:
         """Wait until one end of each pair has had an answer of the other, all in parallel."""
-        flows = {
-            (a.name, b.name): self.echoes.flow(a.ns, b.address, once=True) for a, b in pairs
-        }
+        with Echoes() as echoes:
+            flows = [(a, b, echoes.flow(a.ns, b.address, once=True)) for a, b in pairs]
 
-        def missing() -> list[tuple[str, str]]:
-            return [pair for pair, flow in flows.items() if flow.took is None]
+            def missing() -> list[str]:
+                return [f"{a.name} {b.name}" for a, b, flow in flows if flow.took is None]
 
-        try:
-            wait_until(lambda: not missing(), limit, "pairs to reach each other")
-        finally:
-            print("not reached:", missing())
-            for flow in flows.values():
-                flow.ended = True
-        return max(flow.took or 0.0 for flow in flows.values())
+            try:
+                wait_until(lambda: not missing(), limit, "pairs to reach each other")
+            finally:
+                print("not reached:", missing())
+        return max(flow.took or 0.0 for _, _, flow in flows)
 
     def wait_path(self, a: Box, b: Box, wanted: str, limit: float) -> float:
         """Wait until one reaches another in a certain way (a pattern); return the seconds."""
@@ -207,6 +216,21 @@ class Secrecy(Capture):
         super().__exit__(*error)
         assert self.packets, "nothing was relayed"
         assert not any(MARKER in packet.payload for packet in self.packets)
+
+
+def three_boxes(lab: Lab, python: str, echoes: Echoes | None = None) -> tuple[Mesh, str, str]:
+    """Return the ancestor's set-up: alice static, bob and charlie, on one bridge.
+
+    The two texts are the namespace of the bridge and the bridge's name.
+    """
+    hub = lab.ns()
+    bridge = lab.bridge(hub)
+    mesh = Mesh(lab, python, [("10.128.1.1:50001", "10.1.1.1")], echoes)
+    for number, name in enumerate(("alice", "bob", "charlie"), 1):
+        ns = lab.ns()
+        lab.plug(hub, bridge, ns, f"10.128.1.{number}/24")
+        mesh.box(name, number, ns)
+    return mesh, hub, bridge
 
 
 def says(number: int | str, text: str, **figures: float) -> None:

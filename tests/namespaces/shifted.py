@@ -9,6 +9,6 @@ import time
 from netmgr import cli
 
 if __name__ == "__main__":
-    shift, true_time = float(sys.argv.pop(1)), time.time
-    time.time = lambda: true_time() + shift
+    shift, right = float(sys.argv.pop(1)), time.time  # noqa: TID251 - shifted
+    time.time = lambda: right() + shift  # noqa: TID251 - shifted
     sys.exit(cli.main())

@@ -73,7 +73,7 @@ def test_a_dead_seed_costs_nothing_and_new_nodes_meet_at_another(mesh: Mesh):
 
 def test_nodes_that_reboot_meet_without_any_seed(mesh: Mesh):
     internet = Internet(mesh.lab)
-    s1, s2, a, b = apart(mesh, internet, "s1", "s2", "a", "b")
+    _, _, a, b = apart(mesh, internet, "s1", "s2", "a", "b")
     c, d = (mesh.box(name, number, mesh.lab.ns()) for name, number in (("c", 5), ("d", 6)))
     internet.lan(c.ns, d.ns, nat=True)
     mesh.start()
