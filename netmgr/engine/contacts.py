@@ -26,6 +26,8 @@ from wgpy.model import Buffer, Endpoint, Local
 
 FIRST_KNOCK: Final = 0.25
 LAST_KNOCK: Final = 30.0
+# Seconds from the loss of a static peer to the first knock.
+SOON: Final = 0.01
 # Seconds between questions for the address of a name.
 RESOLVE_SILENT: Final = 60.0
 RESOLVE_CONNECTED: Final = 300.0
@@ -144,6 +146,12 @@ class Contacts:
         known = {seed.peer: seed for seed in self.seeds}
         fresh = (known.get(peer) or Seed(peer, resolve_at=now, knock_at=now) for peer in peers)
         self.seeds = list(fresh)
+
+    def lost(self, remote: Remote, now: float) -> None:
+        """Knock at a static peer that does not answer any more at once: it may be another."""
+        for seed in self.seeds:
+            if seed.silent_since is None and self.remote_of(seed) is remote:
+                seed.tries, seed.knock_at = 0, now + SOON
 
     def remote_of(self, seed: Seed) -> Remote | None:
         """Return the node that a static peer turned out to be, None if not known yet."""

@@ -7,7 +7,10 @@
                        <-       WELCOME     its own Record
 
 What the Records claim is for `trust` to judge; that their owners are there, WireGuard proves.
-Frames of strangers fail at the MAC and are answered with silence.
+Frames of strangers fail at the MAC and are answered with silence. What a knock says of its
+sender is proven by nothing, so knocks have a budget of their own: a flood of them from made-up
+places leaves that of Fins to those who hold a cookie. A cookie is good for one Fin, and an answer
+to a knock for one Fin, so nothing that is heard and sent again has an effect.
 """
 
 from collections import OrderedDict
@@ -21,8 +24,8 @@ from netmgr.wire.fields import encode_endpoint
 from netmgr.wire.frames import Ack, Fin, Knock, Welcome
 from wgpy.model import Buffer, Endpoint
 
-# First contacts that are answered: a second from one host, and from all; half of these are for
-# who has been here before.
+# Frames that are answered: a second from one host (IPv6: one /64), and of each of the two kinds
+# from all; half of these are for who has been here before.
 PER_SOURCE: Final = 5
 PER_NODE: Final = 50
 # Seconds that a cookie holds at least; twice as long at most.
@@ -31,6 +34,9 @@ COOKIE_LIFE: Final = 120.0
 KNOCK_LIFE: Final = 10.0
 MAX_KNOCKS: Final = 512
 _SOURCES: Final = 1024
+# Cookies that were used, of the last seconds; as many as are let in during a cookie's life.
+_MAX_USED: Final = 12_000
+_SITE_SIZE: Final = 8
 _SECRET_SIZE: Final = 32
 _KNOCK_NONCE_SIZE: Final = 16
 
@@ -87,10 +93,13 @@ class Door:
         self._keys = keys
         self._entropy = entropy
         self._knows = knows
-        self._all = Rate(PER_NODE, PER_NODE)
+        self._knocks = Rate(PER_NODE, PER_NODE)
+        self._fins = Rate(PER_NODE, PER_NODE)
         self._sources: OrderedDict[bytes, Rate] = OrderedDict()
+        self._used: OrderedDict[bytes, float] = OrderedDict()
         self._secrets = (entropy(_SECRET_SIZE), entropy(_SECRET_SIZE))
-        self._made_at = float("-inf")
+        # How many lives of a cookie went by when the first of the secrets was made.
+        self._term = float("-inf")
 
     def receive_knock_untrusted(self, body: bytes, remote: Endpoint, now: float) -> bytes:
         """Return the answer to a knock.
@@ -99,23 +108,25 @@ class Door:
             Rejected: MALFORMED, RATE_LIMITED.
         """
         knock = Knock.decode_untrusted(body)
-        self._admit(remote, knock.identity, now)
+        self._admit(self._knocks, remote, knock.identity, now)
         self._renew(now)
         cookie = _cookie(self._secrets[0], knock, remote)
         ack = Ack(knock.nonce, remote, cookie)
         return seal(self._keys, frames.ACK, ack.encode(), self._entropy)
 
     def receive_fin_untrusted(self, body: bytes, remote: Endpoint, now: float) -> Fin:
-        """Return a Fin whose sender is where it says; its Record is not looked at.
+        """Return a Fin whose sender is where it says, once; its Record is not looked at.
 
         Raises:
             Rejected: MALFORMED, RATE_LIMITED, BAD_COOKIE.
         """
         fin = Fin.decode_untrusted(body)
-        self._admit(remote, fin.knock.identity, now)
         self._renew(now)
-        if not any(same(fin.cookie, _cookie(one, fin.knock, remote)) for one in self._secrets):
+        known = [same(fin.cookie, _cookie(one, fin.knock, remote)) for one in self._secrets]
+        if not any(known) or fin.cookie in self._used:
             raise Rejected(Reason.BAD_COOKIE)
+        self._admit(self._fins, remote, fin.knock.identity, now)
+        self._used[fin.cookie] = now
         return fin
 
     def welcome(self, fin: Fin, record: bytes) -> bytes:
@@ -123,19 +134,28 @@ class Door:
         body = Welcome(fin.knock.nonce, record).encode()
         return seal(self._keys, frames.WELCOME, body, self._entropy)
 
-    def _admit(self, remote: Endpoint, identity: bytes, now: float) -> None:
-        source = self._sources.pop(remote.host, None) or Rate(PER_SOURCE, 2 * PER_SOURCE)
-        self._sources[remote.host] = source
+    def _admit(self, budget: Rate, remote: Endpoint, identity: bytes, now: float) -> None:
+        host = remote.host if len(remote.host) <= _SITE_SIZE else remote.host[:_SITE_SIZE]
+        source = self._sources.pop(host, None) or Rate(PER_SOURCE, 2 * PER_SOURCE)
+        self._sources[host] = source
         if len(self._sources) > _SOURCES:
             self._sources.popitem(last=False)
         spare = 0 if self._knows(identity) else PER_NODE / 2
-        if not (source.allow(now) and self._all.allow(now, spare)):
+        if not (source.allow(now) and budget.allow(now, spare)):
             raise Rejected(Reason.RATE_LIMITED)
 
     def _renew(self, now: float) -> None:
-        if now - self._made_at > COOKIE_LIFE:
-            self._secrets = (self._entropy(_SECRET_SIZE), self._secrets[0])
-            self._made_at = now
+        """Make a new secret; the one before holds on only if it is not too old itself."""
+        term = now // COOKIE_LIFE
+        if term != self._term:
+            fresh = self._entropy(_SECRET_SIZE)
+            before = self._secrets[0] if term == self._term + 1 else fresh
+            self._secrets, self._term = (fresh, before), term
+        while self._used:
+            cookie, at = next(iter(self._used.items()))
+            if now - at <= 2 * COOKIE_LIFE and len(self._used) <= _MAX_USED:
+                return
+            del self._used[cookie]
 
 
 def _cookie(secret: bytes, knock: Knock, remote: Endpoint) -> bytes:
@@ -147,6 +167,7 @@ def _cookie(secret: bytes, knock: Knock, remote: Endpoint) -> bytes:
 class _Asked(NamedTuple):
     endpoint: Endpoint
     at: float
+    answered: bool = False
 
 
 class Answered(NamedTuple):
@@ -180,13 +201,14 @@ class Knocker:
         return seal(self._keys, frames.KNOCK, body, self._entropy)
 
     def receive_ack_untrusted(self, body: bytes, record: bytes, now: float) -> Answered:
-        """Return what to send to the place that answered.
+        """Return what to send to the place that answered, once for each knock.
 
         Raises:
             Rejected: MALFORMED, UNASKED.
         """
         ack = Ack.decode_untrusted(body)
-        asked = self._answer(ack.nonce, now)
+        asked = self._answer(ack.nonce, now, answered=False)
+        self._asked[ack.nonce] = asked._replace(answered=True)
         fin = Fin(Knock(ack.nonce, self._identity), ack.cookie, record).encode()
         payload = seal(self._keys, frames.FIN, fin, self._entropy)
         return Answered(payload, asked.endpoint, ack.observed)
@@ -198,12 +220,12 @@ class Knocker:
             Rejected: MALFORMED, UNASKED.
         """
         welcome = Welcome.decode_untrusted(body)
-        asked = self._answer(welcome.nonce, now)
+        asked = self._answer(welcome.nonce, now, answered=True)
         del self._asked[welcome.nonce]
         return welcome.record, asked.endpoint
 
-    def _answer(self, nonce: bytes, now: float) -> _Asked:
+    def _answer(self, nonce: bytes, now: float, *, answered: bool) -> _Asked:
         asked = self._asked.get(nonce)
-        if asked is None or now - asked.at > KNOCK_LIFE:
+        if asked is None or now - asked.at > KNOCK_LIFE or asked.answered is not answered:
             raise Rejected(Reason.UNASKED)
         return asked

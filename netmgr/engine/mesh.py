@@ -8,8 +8,9 @@ answers; take the effects. `Host` drives it over a device of wgpy.
     ways       links to ways, prefixes to nodes
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from netmgr import effects, events
 from netmgr.engine.announce import Announcer
@@ -32,7 +33,10 @@ from wgpy.model import Buffer, Deadline, Endpoint, Local, Prefix, PublicKey
 from wgpy.wire.detour import via_id
 
 # Seconds between searches for nodes that were not heard of for too long.
-EXPIRY_INTERVAL = 300.0
+EXPIRY_INTERVAL: Final = 300.0
+# Of each node so many comparisons and requests for objects are answered: seconds each takes,
+# and at once.
+COMPARE_RATE: Final = (0.5, 8)
 Verifier = Callable[[bytes, bytes, bytes], None]
 
 
@@ -72,7 +76,6 @@ class Mesh:
         self.announcer = Announcer(self.context, now)
         self.contacts = Contacts(self.context, self.members, self._met, now)
         self._expire_at = now + EXPIRY_INTERVAL
-        self._now = now
 
     # --- what was saved ---
 
@@ -88,8 +91,9 @@ class Mesh:
             self.context.trust.pin(pin)
             self.context.objects.keep(pin.identity)
         for blob in blobs:
-            if split_untrusted(blob).identity != self.context.identity.public:
-                self._receive_object(blob, None, now)
+            with self._counting():
+                if split_untrusted(blob).identity != self.context.identity.public:
+                    self._receive_object(blob, None, now)
         for identity, endpoints in places:
             remote = self.context.remotes.get(identity)
             if remote is not None:
@@ -191,7 +195,7 @@ class Mesh:
         """The keys of a peer are gone: what is asked next waits for new ones."""
         remote = self.context.by_key.get(public_key)
         if remote is not None:
-            remote.session_at = None
+            remote.calls.session_at = None
 
     def roamed(self, public_key: PublicKey, endpoint: Endpoint, now: float) -> None:
         """The device heard a peer from elsewhere."""
@@ -289,6 +293,7 @@ class Mesh:
                     self._receive_object(blob, remote.short, now)
             case control.DIGEST:
                 digest = control.decode_digest_untrusted(message.body)
+                self._limit(remote, message.kind, now)
                 buckets = self.context.objects.differing(digest)
                 if buckets:
                     self._send(remote, control.PULL, control.encode_pull(buckets))
@@ -297,10 +302,15 @@ class Mesh:
                     self._send(remote, control.DIGEST, own, flag=True)
             case control.PULL:
                 buckets = control.decode_pull_untrusted(message.body)
+                self._limit(remote, message.kind, now)
                 payloads = control.pack_objects(self.context.objects.in_buckets(buckets))
                 self._send_all(remote, payloads)
             case _:
                 return
+
+    def _limit(self, remote: Remote, kind: int, now: float) -> None:
+        if not remote.allows(kind, *COMPARE_RATE, now):
+            raise Rejected(Reason.TOO_FAST)
 
     def _receive_object(self, blob: bytes, sender: bytes | None, now: float) -> None:
         with self._counting():
@@ -313,8 +323,10 @@ class Mesh:
 
     def _changed(self, remote: Remote, now: float) -> None:
         """A direct way has come, gone, or got another length."""
-        self.members.changed = True
-        self._ways.follow(remote)
+        self._ways.follow(remote, now)
+        self._ways.stale(now)
+        if not remote.up:
+            self.contacts.lost(remote, now)
         neighbours = [
             remote
             for remote in self.context.remotes.values()
@@ -324,7 +336,7 @@ class Mesh:
 
     def _settle(self, now: float) -> None:
         """Bring in step what depends on what has changed; at the end of each input."""
-        if self.members.changed:
+        if self.members.changed or self.upkeep.unsettled:
             self.members.changed = False
             self.upkeep.choose_neighbours(now)
             self._ways.stale(now)
@@ -358,23 +370,13 @@ class Mesh:
             effect = effects.SendInner(remote.public_key, tuple(payloads))
             self.context.out.effects.append(effect)
 
-    def _counting(self) -> "_Counting":
-        return _Counting(self.context)
-
-
-class _Counting(suppress):
-    """Counts what is rejected, and goes on."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(Rejected)
-        self._context = context
-
-    def __exit__(self, *error: object) -> bool:
-        fault = error[1]
-        if isinstance(fault, Rejected):
-            self._context.out.drops[fault.reason] += 1
-            return True
-        return False
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Count what is rejected, and go on."""
+        try:
+            yield
+        except Rejected as rejected:
+            self.context.out.drops[rejected.reason] += 1
 
 
 def _file_pins(settings: Settings, identity: Identity) -> list[Pin]:

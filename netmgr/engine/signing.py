@@ -29,6 +29,11 @@ SIGNATURE_SIZE: Final = 64
 NONCE_SIZE: Final = 24
 _PRIME: Final = 2**255 - 19
 _SIGN_BIT: Final = 1 << 255
+# The u of points of order 8 (RFC 7748, 6.1); of smaller order are those with y 0, 1 and -1.
+_SMALL_ORDER: Final = (
+    0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+    0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+)
 # Every frame has a key of its own, so the cipher's nonce may be fixed.
 _FIXED_NONCE: Final = bytes(12)
 
@@ -48,7 +53,8 @@ def wireguard_key(identity: bytes) -> PublicKey:
     """Return the WireGuard public key of an identity: u = (1 + y) / (1 - y) (RFC 7748, 4.1).
 
     Raises:
-        Rejected: MALFORMED, if it is no key of 32 bytes in canonical form.
+        Rejected: MALFORMED, if it is no key of 32 bytes in canonical form, or of small order,
+            for which anybody can sign and no session can be had.
     """
     if len(identity) != ID_SIZE:
         raise Rejected(Reason.MALFORMED)
@@ -56,6 +62,8 @@ def wireguard_key(identity: bytes) -> PublicKey:
     if y >= _PRIME or y in (0, 1, _PRIME - 1):
         raise Rejected(Reason.MALFORMED)
     u = (1 + y) * pow(1 - y, -1, _PRIME) % _PRIME
+    if u in _SMALL_ORDER:
+        raise Rejected(Reason.MALFORMED)
     return PublicKey(u.to_bytes(ID_SIZE, "little"))
 
 

@@ -5,6 +5,7 @@ the same for both; in a small network everybody. Only they are pinged regularly 
 Links. Any other node is pinged when traffic to it stays without an answer.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from hashlib import blake2s
 from typing import Final
@@ -12,15 +13,8 @@ from typing import Final
 from netmgr.effects import SendDatagram, SendInner
 from netmgr.engine import knock
 from netmgr.engine.common import Context, is_metered
-from netmgr.engine.remote import (
-    FIRST_PINGS,
-    METERED_INTERVAL,
-    MISSES,
-    PING_INTERVAL,
-    Direct,
-    Remote,
-    Via,
-)
+from netmgr.engine.liveness import PING_INTERVAL
+from netmgr.engine.remote import Direct, Remote, Via
 from netmgr.engine.signing import keyed_mac, same
 from netmgr.engine.ways import Ways
 from netmgr.errors import Reason, Rejected
@@ -38,17 +32,28 @@ SEEDS: Final = 2
 BY_RANK: Final = 3
 ON_LAN: Final = 8
 ACCEPTED: Final = 24
+# Places told of where others see this node.
+OBSERVED: Final = 2
+METERED_INTERVAL: Final = 110.0
+# Probes of the direct place that go unanswered before it is given up while relays are used.
+CHECKS: Final = 3
 # Seconds between looks at the traffic, while there is some and while there is none.
 BUSY_TICK: Final = 0.3
-IDLE_TICK: Final = 1.0
+IDLE_TICK: Final = 0.5
 # Seconds after the first call for probes at which it is repeated.
 CALLS: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 300.0)
 # A direct way that was lost within so many seconds has to prove itself for a while.
 FLAP_TIME: Final = 60.0
 # Seconds between two comparisons of what two neighbours hold.
 COMPARE_INTERVAL: Final = 2.0
+# Of each kind of message of one node so many are answered: seconds each takes, and at once.
+PING_RATE: Final = (0.1, 20)
+PROBE_RATE: Final = (0.02, 64)
+CALL_RATE: Final = (2.0, 4)
 _TXID_SIZE: Final = 8
 _PASSIVE: Final = 1.15
+# Seconds from an own measurement for which being asked is enough.
+PASSIVE_FOR: Final = 60.0
 
 
 class Upkeep:
@@ -67,7 +72,12 @@ class Upkeep:
         self._new_way = ways.forget
         self._deadlines: Deadlines[Remote] = Deadlines()
         self._tick_at = now
+        # Whether a direct way came or went since neighbours were chosen.
+        self.unsettled = False
         self._wanted: frozenset[bytes] = frozenset()
+        # By identity: where each node saw us last, and the rank of its pair with us.
+        self._seen: dict[bytes, Endpoint] = {}
+        self._ranks: dict[bytes, bytes] = {}
 
     # --- the clock ---
 
@@ -87,14 +97,19 @@ class Upkeep:
     def choose_neighbours(self, now: float) -> None:
         """Choose whom to keep a direct way to; after nodes have come or gone."""
         context = self._context
+        self.unsettled = False
+        for gone in [one for one in context.remotes.values() if self._has_left(one)]:
+            self._gave_up(gone, now)
         remotes = list(context.remotes.values())
+        if len(self._ranks) > 2 * len(remotes) + SMALL:
+            self._ranks = {}
         wanted = set(remotes)
         if len(remotes) >= SMALL:
             ranked = sorted(remotes, key=self._rank)
             static = [one for one in ranked if context.is_static(one)]
-            wanted = {*static, *ranked[:BY_RANK]} if context.is_seed else set(static[:SEEDS])
+            wanted = set(static if context.is_seed else (static or ranked)[:SEEDS])
             if not context.settings.metered:
-                near = [one for one in ranked if one.up and self._is_near(one)]
+                near = [one for one in ranked if one.up and one.places.is_local(one.endpoint)]
                 able = [one for one in ranked if not is_metered(one.record)]
                 wanted |= {*able[:BY_RANK], *near[:ON_LAN]}
         elif context.settings.metered:
@@ -112,7 +127,7 @@ class Upkeep:
 
     def touch(self, remote: Remote, now: float) -> None:
         """Compute anew when something is due for a node."""
-        due = [remote.ping_at(self._interval(remote)), remote.overdue_at()]
+        due = [remote.pings.ping_at(self._interval(remote)), remote.pings.overdue_at()]
         if self._wants_direct(remote, now):
             due += [remote.probe_at(), remote.check_at()]
             if not remote.up and isinstance(remote.way, Via):
@@ -125,6 +140,8 @@ class Upkeep:
 
     def proven(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         """Use a place from which an answer came, if it is better than what there is."""
+        if self._context.objects.has_left(remote.identity):
+            return
         if remote.prefers(endpoint, now):
             fresh = not remote.up and now - remote.down_at > FLAP_TIME
             if remote.take_up(endpoint, now):
@@ -135,8 +152,8 @@ class Upkeep:
 
     def session_begun(self, remote: Remote, endpoint: Endpoint | None, now: float) -> None:
         """A handshake is complete; `endpoint` is where the other is, None if behind relays."""
-        if remote.session_at is None:
-            remote.session_at = now
+        if remote.calls.session_at is None:
+            remote.calls.session_at = now
             if remote.up:
                 self._ping(remote, now)
         if endpoint is not None and not remote.up:
@@ -179,17 +196,21 @@ class Upkeep:
         if not same(probe.proof, keyed_mac(key, probe.proven(kind))):
             raise Rejected(Reason.NOT_AUTHENTIC)
         if kind == frames.PROBE:
+            self._limit(node, kind, PROBE_RATE, now)
             answer = Probe(probe.target, probe.sender, probe.txid, b"", remote)
             self._send_probe(frames.PROBE_ACK, answer, key, remote, local)
             node.offer(context.placed([Candidate(remote, Kind.OBSERVED)]), now)
+            node.places.heard_from(remote, now)
             if not node.up:
-                self._probe(node, remote, now)
+                for place in node.due_probes(now):
+                    self._probe(node, place, now)
+            self.touch(node, now)
             return
         endpoint = node.answered(probe.txid, now)
         if endpoint is None:
             raise Rejected(Reason.UNASKED)
         if probe.observed is not None:
-            self.observe(probe.observed)
+            self._witness(node, probe.observed)
         self.proven(node, endpoint, now)
 
     def receive_untrusted(self, remote: Remote, message: Message, now: float) -> bool:
@@ -210,18 +231,29 @@ class Upkeep:
         self.touch(remote, now)
         return True
 
-    def observe(self, endpoint: Endpoint) -> None:
-        """Take note of where others see this node; the two last places are told of."""
-        context = self._context
-        known = endpoint in context.local or endpoint in context.observed
-        if known or context.is_near(endpoint):
-            return
-        context.observed = (endpoint, *context.observed)[:2]
-
     # --- inside: answers ---
+
+    def _limit(self, remote: Remote, kind: int, rate: tuple[float, int], now: float) -> None:
+        if not remote.allows(kind, *rate, now):
+            raise Rejected(Reason.TOO_FAST)
+
+    def _witness(self, remote: Remote, endpoint: Endpoint) -> None:
+        """Take note of where a node sees this one; what most see is told of, two places."""
+        context = self._context
+        if context.is_near(endpoint):
+            return
+        if self._seen.get(remote.identity) == endpoint and context.observed:
+            return
+        self._seen[remote.identity] = endpoint
+        self._seen = {one: each for one, each in self._seen.items() if one in context.remotes}
+        votes = Counter(each for each in self._seen.values() if each not in context.local)
+        told = context.observed
+        ranked = sorted(votes, key=lambda each: (-votes[each], each not in told))
+        context.observed = tuple(ranked[:OBSERVED])
 
     def _receive_ping(self, remote: Remote, message: Message, now: float) -> None:
         ping = Ping.decode_untrusted(message.body)
+        self._limit(remote, control.PING, PING_RATE, now)
         observed = self._direct_endpoint(remote)
         pong = Pong(ping.txid, self._context.objects.total_digest(), observed).encode()
         self._send(remote, control.PONG, pong, flag=self._wants(remote))
@@ -229,65 +261,67 @@ class Upkeep:
         if observed is not None:
             if not remote.up:
                 self.proven(remote, observed, now)
-            elif ping.rtt_us:
+            elif ping.rtt_us > 1_000_000 * (remote.rtt or 0.0):
+                # Only to its own harm: who is said to be near is passed more than others.
                 self._measured(remote, ping.rtt_us / 1_000_000, now)
-            # One of two need ask: the other learns as much from being asked.
+            # One of two need ask; the other measures for itself now and then.
             interval = self._interval(remote)
-            settled = remote.pings.answered >= FIRST_PINGS and not remote.pings.missed
-            if interval is not None and settled:
+            fresh = now - remote.pings.measured_at < PASSIVE_FOR
+            if interval is not None and fresh and not remote.pings.missed:
                 later = now + interval * _PASSIVE
                 remote.pings.next_at = max(remote.pings.next_at, later)
         self._compare(remote, ping.digest, now)
 
     def _receive_pong(self, remote: Remote, message: Message, now: float) -> None:
         pong = Pong.decode_untrusted(message.body)
-        sent_at = remote.ponged(pong.txid, now)
+        interval = self._interval(remote) or PING_INTERVAL
+        sent_at = remote.pings.ponged(pong.txid, interval, now)
         if sent_at is None:
             raise Rejected(Reason.UNASKED)
         self._take_flag(remote, message, now)
         if pong.observed is not None and self._direct_endpoint(remote) is not None:
-            self.observe(pong.observed)
-            if remote.session_at is not None and sent_at >= remote.session_at:
+            self._witness(remote, pong.observed)
+            if remote.calls.session_at is not None and sent_at >= remote.calls.session_at:
+                remote.pings.measured_at = now
                 self._measured(remote, now - sent_at, now)
         self._compare(remote, pong.digest, now)
 
     def _receive_call(self, remote: Remote, message: Message, now: float) -> None:
         endpoints = control.decode_endpoints_untrusted(message.body)
+        self._limit(remote, control.CALL_ME, CALL_RATE, now)
         candidates = [Candidate(each, Kind.OBSERVED) for each in endpoints]
         remote.offer(self._context.placed(candidates), now)
+        if message.flag:
+            self._call(remote, answer=False)
         if remote.up:
-            # Who calls does not hear us directly: that is to be seen before anything is lost.
-            remote.suspect(now)
+            remote.pings.suspect(now)
             return
         remote.try_now(now)
         remote.pings.traffic_at = now
-        if message.flag:
-            self._call(remote, answer=False)
 
     def _take_flag(self, remote: Remote, message: Message, now: float) -> None:
+        if message.flag == remote.wants_us:
+            return
         held = sum(1 for one in self._context.remotes.values() if one.wants_us)
-        wants = message.flag and (self._context.is_seed or held < ACCEPTED)
-        if wants != remote.wants_us:
-            remote.wants_us = wants
+        if not message.flag or self._context.is_seed or held < ACCEPTED:
+            remote.calls.wants_us = message.flag
             self._changed(remote, now)
 
     def _measured(self, remote: Remote, rtt: float, now: float) -> None:
         if remote.up:
-            remote.measure(rtt)
+            remote.pings.measure(rtt)
             self._changed(remote, now)
 
     def _compare(self, remote: Remote, digest: bytes, now: float) -> None:
-        if digest == self._context.objects.total_digest():
-            remote.calls.differs = False
+        calls = remote.calls
+        before, calls.differs = calls.differs, digest != self._context.objects.total_digest()
+        if not calls.differs:
             return
-        fresh = remote.calls.compared_at < (remote.session_at or 0)
         # What is under way makes a difference, too; one that lasts is to be looked at.
-        if fresh or (
-            remote.calls.differs and now - remote.calls.compared_at >= COMPARE_INTERVAL
-        ):
-            remote.calls.compared_at = now
+        fresh = calls.compared_at < (calls.session_at or 0)
+        if fresh or (before and now - calls.compared_at >= COMPARE_INTERVAL):
+            calls.compared_at = now
             self._send(remote, control.DIGEST, b"".join(self._context.objects.digest()))
-        remote.calls.differs = True
 
     # --- inside: the clock ---
 
@@ -296,20 +330,20 @@ class Upkeep:
         for key, rx_grew, tx_grew in self._context.channel.active():
             remote = self._context.by_key.get(key)
             if remote is not None:
-                remote.observe(now, rx_grew=rx_grew, tx_grew=tx_grew)
+                remote.pings.observe(now, rx_grew=rx_grew, tx_grew=tx_grew)
                 busy = True
                 self.touch(remote, now)
         self._tick_at = now + (BUSY_TICK if busy else IDLE_TICK)
 
     def _work(self, remote: Remote, now: float) -> None:
-        if remote.miss(now):
+        if remote.pings.miss(now):
             self._died(remote, now)
-        ping_at = remote.ping_at(self._interval(remote))
+        ping_at = remote.pings.ping_at(self._interval(remote))
         if ping_at is not None and ping_at <= now:
             self._ping(remote, now)
         if self._wants_direct(remote, now):
             check = remote.due_check(now)
-            if check is not None and remote.checks.unanswered > MISSES:
+            if check is not None and remote.checks.unanswered > CHECKS:
                 self._gave_up(remote, now)
             elif check is not None:
                 self._probe(remote, check, now)
@@ -323,21 +357,25 @@ class Upkeep:
         self.touch(remote, now)
 
     def _died(self, remote: Remote, now: float) -> None:
+        remote.pings.missed = 0
         if isinstance(remote.way, Via):
             self._relayed_dead(remote, now)
-            remote.pings.missed = 0
-            return
-        self._gave_up(remote, now)
+        elif remote.up:
+            self._gave_up(remote, now)
+
+    def _has_left(self, remote: Remote) -> bool:
+        return remote.up and self._context.objects.has_left(remote.identity)
 
     def _came_up(self, remote: Remote, now: float, *, fresh: bool) -> None:
+        self.unsettled = True
         if fresh:
             self._new_way(remote)
         self._changed(remote, now)
         self._ping(remote, now)
 
     def _gave_up(self, remote: Remote, now: float) -> None:
+        self.unsettled = True
         remote.give_up(now)
-        remote.calls.next_at, remote.calls.tries = now, 0
         self._changed(remote, now)
 
     def _interval(self, remote: Remote) -> float | None:
@@ -350,18 +388,18 @@ class Upkeep:
         return PING_INTERVAL
 
     def _wants_direct(self, remote: Remote, now: float) -> bool:
-        return self.is_neighbour(remote) or remote.busy(now)
+        return self.is_neighbour(remote) or remote.pings.busy(now)
 
     def _wants(self, remote: Remote) -> bool:
         return remote.identity in self._wanted
 
     def _rank(self, remote: Remote) -> bytes:
-        pair = sorted((self._context.identity.short, remote.short))
-        return blake2s(b"".join(pair), digest_size=8).digest()
-
-    def _is_near(self, remote: Remote) -> bool:
-        trial = remote.trials.get(remote.endpoint) if remote.endpoint is not None else None
-        return trial is not None and trial.kind is Kind.LOCAL
+        rank = self._ranks.get(remote.identity)
+        if rank is None:
+            pair = sorted((self._context.identity.short, remote.short))
+            rank = blake2s(b"".join(pair), digest_size=8).digest()
+            self._ranks[remote.identity] = rank
+        return rank
 
     def _direct_endpoint(self, remote: Remote) -> Endpoint | None:
         """Return where a node was last heard directly, None if that was through relays."""
@@ -375,7 +413,7 @@ class Upkeep:
         rtt_us = 0 if remote.rtt is None else int(remote.rtt * 1_000_000)
         ping = Ping(txid, self._context.objects.total_digest(), rtt_us).encode()
         interval = (self._interval(remote) or PING_INTERVAL) * self._context.share(0.95, 1.05)
-        remote.pinged(txid, interval, now)
+        remote.pings.pinged(txid, interval, now)
         self._send(remote, control.PING, ping, flag=self._wants(remote))
 
     def _call(self, remote: Remote, *, answer: bool) -> None:
@@ -390,7 +428,7 @@ class Upkeep:
     def _probe(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         context = self._context
         txid = context.entropy(_TXID_SIZE)
-        remote.probed(txid, endpoint, now)
+        remote.places.probed(txid, endpoint, now)
         probe = Probe(context.identity.short, remote.short, txid, b"")
         key = context.identity.pair_key(remote.public_key)
         self._send_probe(frames.PROBE, probe, key, endpoint, None)

@@ -5,7 +5,8 @@ from netmgr.engine.mesh import Mesh
 from netmgr.engine.remote import Direct, Remote, Via
 from netmgr.engine.signing import address6, fingerprint
 from netmgr.engine.trust import How
-from netmgr.model import ConflictView, Kind, PeerView, RouteView, Snapshot
+from netmgr.model import ConflictView, PeerView, RouteView, Snapshot
+from netmgr.wire.objects import MAX_LOSS
 
 _TRUST = {How.FILE: "file", How.PERSON: "file", How.MET: "met", None: "heard"}
 
@@ -57,7 +58,7 @@ def _peer(mesh: Mesh, remote: Remote) -> PeerView:
         via=tuple(name_of(mesh, hop) for hop in hops),
         endpoint="" if direct is None else str(direct),
         rtt=remote.rtt if direct is not None else None,
-        loss=0.0,
+        loss=remote.loss / MAX_LOSS if direct is not None else 0.0,
         rx_bytes=rx,
         tx_bytes=tx,
         last_handshake=handshake,
@@ -67,16 +68,11 @@ def _peer(mesh: Mesh, remote: Remote) -> PeerView:
 
 
 def _path(mesh: Mesh, remote: Remote) -> str:
-    match remote.way:
-        case Direct(endpoint):
-            trial = remote.trials.get(endpoint)
-            if not mesh.ways.is_reachable(remote):
-                return "none"
-            return "lan" if trial is not None and trial.kind is Kind.LOCAL else "direct"
-        case Via():
-            return "relayed"
-        case _:
-            return "none"
+    if not mesh.ways.is_reachable(remote):
+        return "none"
+    if isinstance(remote.way, Via):
+        return "relayed"
+    return "lan" if remote.places.is_local(remote.endpoint) else "direct"
 
 
 def name_of(mesh: Mesh, short: bytes) -> str:

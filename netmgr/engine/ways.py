@@ -11,14 +11,15 @@ from itertools import pairwise
 from typing import Final
 
 from netmgr import events
-from netmgr.effects import ChangePeers, Hurry, SetDetours, SetPrefixes
+from netmgr.effects import ChangePeers, Hurry, SetDetours
 from netmgr.engine import routing
 from netmgr.engine.common import Context
 from netmgr.engine.members import Members
+from netmgr.engine.prefixes import Prefixes
 from netmgr.engine.remote import Direct, NoWay, Remote, Via, Way
 from netmgr.engine.routing import Choice, Graph, Pair, Route
 from netmgr.wire.objects import Edge
-from wgpy.model import AllowedIPChange, PeerChange, Prefix
+from wgpy.model import PeerChange, Prefix
 from wgpy.wire.detour import via
 
 # Seconds from a change to the computation, and between computations.
@@ -26,6 +27,11 @@ DELAY: Final = 0.05
 GAP: Final = 0.2
 # Seconds that a link counts as dead after a relay said so.
 DEAD_FOR: Final = 5.0
+# Seconds from the death of a link in use to the computation.
+SOON: Final = 0.005
+# The round trip of a path is told in these, and its loss as a longer one: seconds at most.
+_COST_UNIT: Final = 0.0001
+_LONGEST: Final = 1.0
 _NEVER: Final = float("inf")
 
 
@@ -34,7 +40,6 @@ class Ways:
 
     def __init__(self, context: Context, members: Members) -> None:
         self._context = context
-        self._members = members
         self._at: float | None = None
         self._computed_at = float("-inf")
         self._graph = Graph({}, {})
@@ -43,9 +48,8 @@ class Ways:
         self._dead: dict[Pair, float] = {}
         self._due_at = float("inf")
         self._moved: list[Remote] = []
-        self._chosen: dict[Prefix, Remote] = {}
         self._told: tuple[object, ...] = ()
-        self._refused: set[tuple[bytes, Prefix]] = set()
+        self._prefixes = Prefixes(context, members, self.route)
 
     # --- the clock ---
 
@@ -66,23 +70,21 @@ class Ways:
         self._graph = self._draw_graph()
         own = self._context.identity.short
         self._detours = routing.best_detours(self._graph, own, dead=frozenset(self._dead))
-        if self._dead:
-            # A way that is in doubt is better than none: the other end may be changing its own.
-            self._detours = routing.best_detours(self._graph, own) | self._detours
         ways = [(remote, self._way(remote, now)) for remote in self._nodes()]
         self._tell_detours(ways)
         for remote, way in ways:
-            self._move(remote, way)
+            if not isinstance(way, NoWay):
+                self._move(remote, way, now)
         known = self._context.remotes
         self._choices = {one: each for one, each in self._choices.items() if one in known}
         due = [each.due_at for each in self._choices.values()]
         self._due_at = min((at for at in due if at is not None and at > now), default=_NEVER)
-        self._choose_prefixes()
+        self._prefixes.choose()
 
-    def follow(self, remote: Remote) -> None:
+    def follow(self, remote: Remote, now: float) -> None:
         """Take a node's direct place at once, if nothing better led there."""
         if remote.up and remote.endpoint is not None and not isinstance(remote.way, Via):
-            self._move(remote, Direct(remote.endpoint))
+            self._move(remote, Direct(remote.endpoint), now)
 
     def forget(self, remote: Remote) -> None:
         """Choose the way to a node without regard for the one in use: a direct one is new."""
@@ -96,8 +98,9 @@ class Ways:
             case Direct() if remote.up and remote.rtt is not None:
                 return Route((), _cost(remote))
             case Via(hops):
-                cost = self._graph.cost_of(self._context.identity.short, hops[-1], hops[:-1])
-                return None if cost is None else Route(hops[:-1], cost)
+                route = Route(hops[:-1], 0)
+                cost = self._cost_now(remote, route)
+                return None if cost is None else route._replace(cost=cost)
             case _:
                 return None
 
@@ -111,7 +114,7 @@ class Ways:
 
     def chosen(self) -> list[tuple[Prefix, Remote]]:
         """Return who is given which prefix."""
-        return list(self._chosen.items())
+        return list(self._prefixes.chosen.items())
 
     def take_moved(self) -> list[Remote]:
         """Return and forget the nodes whose way has changed."""
@@ -139,8 +142,9 @@ class Ways:
             self._lose(hops[-2], hops[-1], now)
 
     def _lose(self, one: bytes, other: bytes, now: float) -> None:
-        self._dead[one, other] = now + DEAD_FOR
-        self._at = now
+        if (one, other) not in self._dead:
+            self._dead[one, other] = now + DEAD_FOR
+            self._at = now + SOON
 
     # --- inside ---
 
@@ -174,7 +178,7 @@ class Ways:
         cost = self._cost_now(remote, choice.route)
         chosen = choice.update(wanted, cost is not None, now, cost=cost)
         if chosen is None:
-            return remote.way if isinstance(remote.way, Direct) else NoWay()
+            return remote.way
         if chosen.is_direct and remote.endpoint is not None:
             return Direct(remote.endpoint)
         return Via((*chosen.hops, remote.short))
@@ -189,26 +193,28 @@ class Ways:
             return None
         return self._graph.cost_of(path[0], path[-1], route.hops)
 
-    def _move(self, remote: Remote, way: Way) -> None:
+    def _move(self, remote: Remote, way: Direct | Via, now: float) -> None:
         if way == remote.way:
             return
         context = self._context
         old, remote.way = remote.way, way
-        endpoint = None
-        match way:
-            case Direct():
-                endpoint = way.endpoint
-            case Via():
-                endpoint = via(remote.short)
-            case NoWay():
-                pass
-        if endpoint is not None:
-            change = PeerChange(remote.public_key, update_only=True, endpoint=endpoint)
-            context.out.effects.append(ChangePeers((change,)))
-            context.out.effects.append(Hurry(remote.public_key))
+        if isinstance(way, Direct):
+            endpoint, expected = way.endpoint, None
+        else:
+            endpoint, expected = via(remote.short), self._round_trip(remote)
+        change = PeerChange(remote.public_key, update_only=True, endpoint=endpoint)
+        context.out.effects.append(ChangePeers((change,)))
+        context.out.effects.append(Hurry(remote.public_key))
+        if old.__class__ is not way.__class__ or isinstance(way, Via):
+            remote.pings.begin(now, expected)
         self._moved.append(remote)
         before, after = self._words(old), self._words(way)
         context.out.events.append(events.WayChanged(remote.name, before, after))
+
+    def _round_trip(self, remote: Remote) -> float:
+        """Return what to expect of a path through relays, in seconds."""
+        route = self.route(remote)
+        return _LONGEST if route is None else min(_LONGEST, route.cost * _COST_UNIT)
 
     def _words(self, way: Way) -> str:
         match way:
@@ -234,75 +240,6 @@ class Ways:
             self._told = told
             context.out.effects.append(SetDetours(neighbours, paths))
 
-    # --- prefixes ---
-
-    def _choose_prefixes(self) -> None:
-        offers: dict[Prefix, list[tuple[int, int, bytes, Remote]]] = {}
-        for remote in self._nodes():
-            route = self.route(remote)
-            for offer in self._context.objects.offers(remote.identity):
-                if route is not None and self._may_offer(remote, offer.prefix):
-                    key = (offer.metric, route.cost, remote.short, remote)
-                    offers.setdefault(offer.prefix, []).append(key)
-        chosen: dict[Prefix, Remote] = {}
-        for prefix, bidders in offers.items():
-            bidder = self._bidder(prefix, [each[3] for each in sorted(bidders)])
-            if bidder is not None:
-                chosen[prefix] = bidder
-        if chosen != self._chosen:
-            self._hand_over(chosen)
-
-    def _bidder(self, prefix: Prefix, able: list[Remote]) -> Remote | None:
-        """Choose by name if the file names some, otherwise the one there is, or the best."""
-        names = [name for wanted, name in self._context.settings.via if wanted == prefix]
-        for name in names:
-            for remote in able:
-                if name in (remote.name, "any"):
-                    return remote
-        if names or prefix.length == 0:
-            return None
-        held = self._chosen.get(prefix)
-        return held if held in able else able[0]
-
-    def _may_offer(self, remote: Remote, prefix: Prefix) -> bool:
-        """Tell whether a prefix is none of the network's own addresses; say so if it is."""
-        subnet = self._context.settings.network.subnet
-        if prefix.length == 0 or not _overlap(prefix, subnet):
-            return True
-        key = remote.identity, prefix
-        if key not in self._refused and len(self._refused) < 1024:
-            self._refused.add(key)
-            why = f"it overlaps the network's own subnet {subnet}"
-            event = events.RouteRefused(remote.name, str(prefix), why)
-            self._context.out.events.append(event)
-        return False
-
-    def _hand_over(self, chosen: dict[Prefix, Remote]) -> None:
-        concerned = {*self._chosen.values(), *chosen.values()}
-        self._chosen = chosen
-        changes = []
-        for remote in concerned:
-            if self._context.remotes.get(remote.identity) is remote:
-                prefixes = [prefix for prefix, one in chosen.items() if one is remote]
-                allowed = (*self._members.addresses(remote), *map(AllowedIPChange, prefixes))
-                changes.append(
-                    PeerChange(
-                        remote.public_key,
-                        update_only=True,
-                        replace_allowed_ips=True,
-                        allowed_ips=allowed,
-                    )
-                )
-        self._context.out.effects.append(ChangePeers(tuple(changes)))
-        self._context.out.effects.append(SetPrefixes(tuple(chosen)))
-
 
 def _cost(remote: Remote) -> int:
     return routing.edge_cost(int((remote.rtt or 0) * 1_000_000), remote.loss)
-
-
-def _overlap(one: Prefix, other: Prefix) -> bool:
-    if len(one.address) != len(other.address):
-        return False
-    bits = 8 * len(one.address) - min(one.length, other.length)
-    return int.from_bytes(one.address) >> bits == int.from_bytes(other.address) >> bits

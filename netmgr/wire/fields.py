@@ -12,6 +12,7 @@ ENDPOINT_SIZE: Final = 19
 _ENDPOINT: Final = Struct(">B 16s H")
 _LENGTH: Final = Struct(">H")
 _SIZES: Final = {4: 4, 6: 16}
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 def encode_endpoint(endpoint: Endpoint | None) -> bytes:
@@ -34,7 +35,8 @@ def decode_endpoint_untrusted(field: Buffer) -> Endpoint | None:
     if family == 0:
         return None
     size = _SIZES.get(family, 0)
-    if not size or not port or any(host[size:]) or not any(host):
+    mapped = size == len(host) and host.startswith(_MAPPED)
+    if not size or not port or any(host[size:]) or not any(host) or mapped:
         raise Rejected(Reason.MALFORMED)
     return Endpoint(host[:size], port)
 

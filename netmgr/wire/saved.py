@@ -39,7 +39,8 @@ _T = TypeVar("_T")
 class Pin(NamedTuple):
     """A name and an overlay address that belong to an identity, and who says so.
 
-    `how` is file (network.yaml), met (a session with it) or person (`pin`, `accept`).
+    `how` is file (network.yaml), met (a session with it) or person (`pin`, `accept`). Without
+    an address, which is b"", only the name is pinned.
     """
 
     name: str

@@ -100,7 +100,16 @@ def test_under_traffic_the_last_256_packets_count():
     assert loss.share == pytest.approx(10 / 256)
     loss.count(1000, 950)
     assert loss.share == pytest.approx(0.05)
-    assert loss.octet == 13
+    assert loss.octet == 12
+
+
+def test_one_lost_probe_is_told_to_nobody():
+    loss = Loss()
+    for answered in (True, False, True):
+        loss.probe(answered=answered)
+    assert loss.octet == 0
+    loss.probe(answered=False)
+    assert loss.octet == 8
 
 
 def test_duplicates_make_no_negative_loss():

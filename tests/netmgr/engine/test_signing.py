@@ -39,6 +39,10 @@ def test_the_wireguard_key_of_an_identity_is_the_same_for_its_owner_and_everybod
         (2**255 - 20).to_bytes(32, "little"),
         (2**255 - 19).to_bytes(32, "little"),
         b"\xff" * 32,
+        # Of order 8: anybody can sign for it.
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"),
     ],
 )
 def test_what_is_no_canonical_key_has_no_wireguard_key(key):

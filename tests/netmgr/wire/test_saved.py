@@ -146,3 +146,8 @@ def test_a_place_on_one_link_is_not_kept():
     scoped = Endpoint(b"\xfe\x80" + bytes(13) + b"\x01", 7, 2)
     saved = Saved(places=((IDENTITY, (scoped,)),))
     assert parse_saved(format_saved(saved)).places == ((IDENTITY, ()),)
+
+
+def test_a_pin_of_a_name_alone_comes_back_as_it_was():
+    pin = PIN._replace(address=b"", how="person")
+    assert parse_saved(format_saved(Saved(pins=(pin,)))).pins == (pin,)

@@ -1,0 +1,166 @@
+"""Whether another node answers on the way in use: pings, patience, and what traffic tells.
+
+Three pings in a row without an answer mean that a way is dead; six, while packets of the node
+still come in: those may take another way than ours. After the first one that is missed, and
+when traffic stays without an answer, pings go every quarter of a second, so that a death is
+known within three seconds under traffic and twelve without.
+"""
+
+from typing import Final
+
+from netmgr.engine.measure import Loss, Srtt
+
+PING_INTERVAL: Final = 8.5
+FAST_INTERVAL: Final = 0.25
+# A ping is missed after so many seconds and round trips.
+PATIENCE: Final = 0.6
+PATIENCE_ROUND_TRIPS: Final = 4
+MISSES: Final = 3
+MISSES_WHILE_HEARD: Final = 6
+# Seconds after which traffic is over.
+TRAFFIC_LIFE: Final = 45.0
+# Pings whose answers still count when they come late.
+_LATE: Final = 8
+
+
+class Liveness:
+    """Pings under way on the way in use, those missed in a row, and what they measured."""
+
+    def __init__(self, now: float) -> None:
+        self.next_at = now
+        self.missed = 0
+        self.traffic_at = float("-inf")
+        # When the round trip of the direct way was measured here.
+        self.measured_at = float("-inf")
+        self._srtt, self._loss = Srtt(), Loss()
+        # Of the way through relays in use, None while none is.
+        self._expected: float | None = None
+        # When something was sent that nothing came back for; None if all is well.
+        self._unanswered_at: float | None = None
+        self._heard_at = float("-inf")
+        # Whether it told us that it does not reach us, and has not answered since.
+        self._suspected = False
+        self._waiting: dict[bytes, float] = {}
+        self._late: dict[bytes, float] = {}
+
+    def begin(self, now: float, expected: float | None = None) -> None:
+        """Follow another way; `expected` is its round trip if it leads through relays."""
+        self._expected = expected
+        self._let_wait_no_more(list(self._waiting))
+        self.missed, self._unanswered_at, self.next_at = 0, None, now
+        self._suspected = False
+
+    def forget(self) -> None:
+        """Forget what was measured of the direct way: it is dead."""
+        self._srtt, self._loss = Srtt(), Loss()
+
+    def measure(self, rtt: float) -> None:
+        """Take a round trip of the direct way, in seconds."""
+        self._srtt.add(int(rtt * 1_000_000))
+
+    @property
+    def rtt(self) -> float | None:
+        """The round trip of the direct way, in seconds; None if it was not measured."""
+        us = self._srtt.us
+        return None if us is None else us / 1_000_000
+
+    @property
+    def loss(self) -> int:
+        """The share of pings lost, in 1/255."""
+        return self._loss.octet
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which an answer is missed."""
+        rtt = self.rtt if self._expected is None else self._expected
+        return PATIENCE + PATIENCE_ROUND_TRIPS * (rtt or 0.0)
+
+    def observe(self, now: float, *, rx_grew: bool, tx_grew: bool) -> None:
+        """Follow the traffic of the tunnel since the last look."""
+        if rx_grew:
+            self._heard_at, self._unanswered_at = now, None
+        if tx_grew:
+            self.traffic_at = now
+            if not rx_grew and self._unanswered_at is None:
+                self._unanswered_at = now
+
+    def suspect(self, now: float) -> None:
+        """Ask at once, thrice if need be: the node says that it does not reach us."""
+        self._suspected = True
+        if self._unanswered_at is None or self._unanswered_at > now - self.patience:
+            self._unanswered_at = now - self.patience
+            self.next_at = now
+
+    def busy(self, now: float) -> bool:
+        """Tell whether there was traffic of late."""
+        return now - self.traffic_at < TRAFFIC_LIFE
+
+    # --- pings ---
+
+    def ping_at(self, interval: float | None) -> float | None:
+        """Return when a ping is to be sent, None: not at all.
+
+        `interval` is that of regular ones, None if there are none.
+        """
+        if interval is not None or self.missed or (self._waiting and self._in_doubt):
+            at = self.next_at
+        elif self._unanswered_at is None:
+            return None
+        else:
+            at = float("inf")
+        if self._unanswered_at is not None and not self.missed and not self._waiting:
+            at = min(at, self._unanswered_at + self.patience)
+        return at
+
+    def overdue_at(self) -> float | None:
+        """Return when a ping under way is missed, None if none is."""
+        return min(self._waiting.values()) + self.patience if self._waiting else None
+
+    def pinged(self, txid: bytes, interval: float, now: float) -> None:
+        """Remember a ping that was sent."""
+        self._waiting[txid] = now
+        if not self._in_doubt:
+            self.next_at = now + interval
+        elif len(self._waiting) < MISSES_WHILE_HEARD:
+            self.next_at = now + FAST_INTERVAL
+        else:
+            self.next_at = now + self.patience
+
+    def miss(self, now: float) -> bool:
+        """Count pings whose answers are overdue; return whether the way is dead."""
+        overdue = [txid for txid, at in self._waiting.items() if at + self.patience <= now]
+        for _ in overdue:
+            self._loss.probe(answered=False)
+            self.next_at = min(self.next_at, now)
+        self.missed += len(overdue)
+        self._let_wait_no_more(overdue)
+        heard = now - self._heard_at < self.patience and not self._suspected
+        return self.missed >= (MISSES_WHILE_HEARD if heard else MISSES)
+
+    def ponged(self, txid: bytes, interval: float, now: float) -> float | None:
+        """Take the answer to a ping; return when it was asked, None if it was not."""
+        sent_at = self._waiting.pop(txid, None)
+        if sent_at is None:
+            sent_at = self._late.pop(txid, None)
+        else:
+            self._loss.probe(answered=True)
+        if sent_at is None:
+            return None
+        if self._in_doubt:
+            self.next_at = max(self.next_at, sent_at + interval)
+        self.missed, self._unanswered_at, self._heard_at = 0, None, now
+        self._suspected = False
+        self._let_wait_no_more([one for one, at in self._waiting.items() if at <= sent_at])
+        return sent_at
+
+    # --- inside ---
+
+    @property
+    def _in_doubt(self) -> bool:
+        return self.missed > 0 or self._unanswered_at is not None
+
+    def _let_wait_no_more(self, txids: list[bytes]) -> None:
+        for txid in txids:
+            self._late[txid] = self._waiting.pop(txid)
+        while len(self._late) > _LATE:
+            del self._late[next(iter(self._late))]

@@ -1,0 +1,153 @@
+"""Which node is given which prefix, of those that nodes offer to take packets for.
+
+A prefix for which the file names nodes goes to the first of these that offers it and can be
+reached; any other to the one it went to, then to the offer of the least metric, then to the
+nearest. Nobody gets, whoever offers:
+
+- what overlaps the network's own addresses, of either family;
+- what holds a place where a node, or this one, is reached outside of the tunnel, or a default
+  route: only where the file wants it, as the packets of the tunnel itself would enter it.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
+
+from netmgr import events
+from netmgr.effects import ChangePeers, SetPrefixes
+from netmgr.engine.common import Context
+from netmgr.engine.members import Members
+from netmgr.engine.remote import Remote
+from netmgr.engine.routing import Route
+from netmgr.engine.signing import address6
+from wgpy.model import AllowedIPChange, PeerChange, Prefix
+
+_MAX_REFUSED: Final = 1024
+_NET6_LENGTH: Final = 64
+_Networks: TypeAlias = dict[tuple[int, int], set[int]]
+
+
+class Prefixes:
+    """Who is given which prefix; `chosen` is how it is at the moment."""
+
+    def __init__(
+        self, context: Context, members: Members, route: Callable[[Remote], Route | None]
+    ) -> None:
+        self.chosen: dict[Prefix, Remote] = {}
+        self._context = context
+        self._members = members
+        self._route = route
+        self._refused: set[tuple[bytes, Prefix]] = set()
+        net6 = address6(context.keys.net_id, context.identity.public)[:8] + bytes(8)
+        self._own = (context.settings.network.subnet, Prefix(net6, _NET6_LENGTH))
+
+    def choose(self) -> None:
+        """Choose anew; after ways or offers have changed."""
+        outside = _Outside(self._context)
+        offers: dict[Prefix, dict[bytes, tuple[int, int, bytes]]] = {}
+        for remote in self._context.remotes.values():
+            told = self._context.objects.offers(remote.identity)
+            route = self._route(remote) if told else None
+            if route is None:
+                continue
+            for offer in told:
+                key = (offer.metric, route.cost, remote.short)
+                bidders = offers.setdefault(offer.prefix, {})
+                bidders[remote.identity] = min(key, bidders.get(remote.identity, key))
+        chosen: dict[Prefix, Remote] = {}
+        for prefix, bidders in offers.items():
+            able = [
+                self._context.remotes[one] for one in sorted(bidders, key=bidders.__getitem__)
+            ]
+            why = self._why_not(prefix, outside)
+            bidder = None if why else self._bidder(prefix, able)
+            if bidder is not None:
+                chosen[prefix] = bidder
+            for remote in able if why else ():
+                self._refuse(remote, prefix, why)
+        if chosen != self.chosen:
+            self._hand_over(chosen)
+
+    # --- inside ---
+
+    def _names(self, prefix: Prefix) -> list[str]:
+        return [name for wanted, name in self._context.settings.via if wanted == prefix]
+
+    def _bidder(self, prefix: Prefix, able: list[Remote]) -> Remote | None:
+        """Choose by name if the file names some, otherwise the one there is, or the best."""
+        names = self._names(prefix)
+        for name in names:
+            for remote in able:
+                if name in (remote.name, "any"):
+                    return remote
+        if names or prefix.length == 0:
+            return None
+        held = self.chosen.get(prefix)
+        return held if held in able else able[0]
+
+    def _why_not(self, prefix: Prefix, outside: "_Outside") -> str:
+        """Return why nobody is given a prefix, "" if somebody may be."""
+        if prefix.length == 0:
+            return ""
+        for own in self._own:
+            if _overlap(prefix, own):
+                return f"it overlaps the network's own addresses {own}"
+        if not self._names(prefix) and outside.is_in(prefix):
+            return "it holds places where nodes are reached outside of the tunnel"
+        return ""
+
+    def _refuse(self, remote: Remote, prefix: Prefix, why: str) -> None:
+        key = remote.identity, prefix
+        if key not in self._refused and len(self._refused) < _MAX_REFUSED:
+            self._refused.add(key)
+            event = events.RouteRefused(remote.name, str(prefix), why)
+            self._context.out.events.append(event)
+
+    def _hand_over(self, chosen: dict[Prefix, Remote]) -> None:
+        concerned = dict.fromkeys([*self.chosen.values(), *chosen.values()])
+        self.chosen = chosen
+        changes = []
+        for remote in concerned:
+            if self._context.remotes.get(remote.identity) is remote:
+                prefixes = [prefix for prefix, one in chosen.items() if one is remote]
+                allowed = (*self._members.addresses(remote), *map(AllowedIPChange, prefixes))
+                changes.append(
+                    PeerChange(
+                        remote.public_key,
+                        update_only=True,
+                        replace_allowed_ips=True,
+                        allowed_ips=allowed,
+                    )
+                )
+        self._context.out.effects.append(ChangePeers(tuple(changes)))
+        self._context.out.effects.append(SetPrefixes(tuple(chosen)))
+
+
+class _Outside:
+    """The addresses outside of the tunnel: of this host, and of nodes reached directly."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._networks: _Networks = {}
+
+    def is_in(self, prefix: Prefix) -> bool:
+        """Tell whether a prefix holds one of them."""
+        bits = 8 * len(prefix.address) - prefix.length
+        key = len(prefix.address), bits
+        if key not in self._networks:
+            hosts = (host for host in self._hosts() if len(host) == key[0])
+            self._networks[key] = {int.from_bytes(host) >> bits for host in hosts}
+        return int.from_bytes(prefix.address) >> bits in self._networks[key]
+
+    def _hosts(self) -> Iterable[bytes]:
+        for endpoint in self._context.local:
+            yield endpoint.host
+        for remote in self._context.remotes.values():
+            if remote.up and remote.endpoint is not None:
+                yield remote.endpoint.host
+
+
+def _overlap(one: Prefix, other: Prefix) -> bool:
+    if len(one.address) != len(other.address):
+        return False
+    bits = 8 * len(one.address) - min(one.length, other.length)
+    return int.from_bytes(one.address) >> bits == int.from_bytes(other.address) >> bits
