@@ -210,11 +210,14 @@ class Network:
         Raises:
             ConfigError: no such request, or it cannot be.
         """
+        if verb == "snapshot":
+            return asdict(self.snapshot())
+        return {"message": self._told(verb, arguments)}
+
+    def _told(self, verb: str, arguments: dict[str, str]) -> str:
         mesh, name = self.host.mesh, arguments.get("name", "")
         words = arguments.get("fingerprint", "")
         match verb:
-            case "snapshot":
-                return asdict(self.snapshot())
             case "reload":
                 return self.reload()
             case "pin":
