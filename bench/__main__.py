@@ -17,7 +17,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from time import monotonic
 
-from bench import inprocess, large, starting, tunnel
+from bench import inprocess, large, mesh, starting, tunnel
 from bench.figures import Row, document
 from bench.options import Options
 from bench.plot import plot
@@ -38,6 +38,7 @@ BENCHES = {
     "launch": starting.launch,
     "rss": starting.rss,
     "idle": starting.idle,
+    "mesh": mesh.mesh,
     "allowedips": large.allowedips,
     "lookups": inprocess.lookups,
     "aead": inprocess.aead,

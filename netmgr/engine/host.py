@@ -94,7 +94,7 @@ class Host:
         self._identity = identity
         self._events: list[Event] = []
         self._effects: list[effects.Effect] = []
-        self._now = now
+        self._now, self._due = now, self.mesh.next_deadline()
         device.configure(DeviceChange(private_key=identity.wireguard), now)
         self.settle(now)
 
@@ -103,30 +103,30 @@ class Host:
     def receive_bursts(self, bursts: Sequence[Burst], now: float) -> None:
         """Take what came from the network."""
         self.device.receive_bursts(bursts, now)
-        self.settle(now)
+        self._listen(now)
 
     def receive_packets(self, packets: Sequence[TunBurst], now: float) -> None:
         """Take what the host wants sent."""
         self.device.receive_packets(packets, now)
-        self.settle(now)
+        self._listen(now)
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that is due at `now`; the next one is later than `now`."""
         deadline = self.device.next_deadline()
         if deadline is not None and deadline.at <= now:
             self.device.handle_deadline(now)
-        if self.mesh.next_deadline().at <= now:
+        if self._due.at <= now:
             self.mesh.handle_deadline(now)
         self.settle(now)
 
     def next_deadline(self) -> Deadline:
         """Return when to call `handle_deadline`."""
-        own, device = self.mesh.next_deadline(), self.device.next_deadline()
+        own, device = self._due, self.device.next_deadline()
         return own if device is None else min(own, device)
 
     def take_bursts(self) -> list[Burst]:
         """Return and forget what is to be sent to the network."""
-        self.settle(self._now)
+        self._listen(self._now)
         return self.device.take_bursts()
 
     def take_packets(self) -> list[TunBurst]:
@@ -148,18 +148,28 @@ class Host:
 
         To be called after every call to one of them from outside.
         """
-        self._now = now
         for _ in range(_ROUNDS):
-            happened = self.device.take_events()
-            for event in happened:
-                self._hear(event, now)
             wanted = self.mesh.take_effects()
             for effect in wanted:
                 self._carry_out(effect, now)
+            happened = self.device.take_events()
+            for event in happened:
+                self._hear(event, now)
             if not happened and not wanted:
-                return
+                break
+        self._now, self._due = now, self.mesh.next_deadline()
 
     # --- inside ---
+
+    # hot path: bench/mesh
+    def _listen(self, now: float) -> None:
+        """Let the mesh hear of the device; after most calls there is nothing to hear."""
+        self._now = now
+        happened = self.device.take_events()
+        if happened:
+            for event in happened:
+                self._hear(event, now)
+            self.settle(now)
 
     def _hear(self, event: Event, now: float) -> None:
         match event:

@@ -49,7 +49,8 @@ class Prefixes:
             route = self._route(remote) if told else None
             if route is None:
                 continue
-            for offer in told:
+            own = self._context.settings.routes
+            for offer in (each for each in told if each.prefix not in own):
                 key = (offer.metric, route.cost, remote.short)
                 bidders = offers.setdefault(offer.prefix, {})
                 bidders[remote.identity] = min(key, bidders.get(remote.identity, key))
