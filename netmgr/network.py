@@ -114,10 +114,10 @@ class Network:
         """Say goodbye, save, and remove what was made."""
         self.act(lambda now: self.host.mesh.leave(now))
         self._save()
-        node, self._node = self._node, None
         if self._world is not None:
             await self._world.end()
             self._world = None
+        node, self._node = self._node, None
         if node is not None:
             await node.__aexit__(kind, error, traceback)
         self._open.close()

@@ -15,7 +15,8 @@ from wgpy.wire.echo import request
 
 # In the payload of each, for whom looks whether a relay can read it.
 MARKER = b"this is for nobody but its addressee"
-_TAIL = struct.Struct(">II")
+# Whose echo it is: the thread's own bytes, the flow, the number in it.
+_TAIL = struct.Struct(">8sII")
 _V4_HEADER, _HEADER = 20, 8
 _REPLY, _SIZE = 0, 4096
 _TICK = 0.005
@@ -53,6 +54,7 @@ class Echoes:
 
     def __init__(self) -> None:
         self.flows: list[Flow] = []
+        self._own = clock.entropy(8)
         self._sockets: dict[str, socket.socket] = {}
         self._senders: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
@@ -98,7 +100,7 @@ class Echoes:
 
     def _send(self, flow: Flow, now: float) -> None:
         flow.next_at = max(flow.next_at + flow.interval, now)
-        tail = _TAIL.pack(flow.number, len(flow.sent))
+        tail = _TAIL.pack(self._own, flow.number, len(flow.sent))
         flow.sent.append(now)
         message = request(len(flow.sent) & 0xFFFF, MARKER + tail, v6=False)
         try:
@@ -114,7 +116,11 @@ class Echoes:
                 return
             message = packet[_V4_HEADER:]
             if message[:1] == bytes([_REPLY]) and message[_HEADER:].startswith(MARKER):
-                number, count = _TAIL.unpack(message[-_TAIL.size :])
-                flow = self.flows[number]
-                flow.came.setdefault(count, clock.now())
-                flow.ended = flow.ended or flow.once
+                self._take(message[-_TAIL.size :])
+
+    def _take(self, tail: bytes) -> None:
+        own, number, count = _TAIL.unpack(tail)
+        if own == self._own:
+            flow = self.flows[number]
+            flow.came.setdefault(count, clock.now())
+            flow.ended = flow.ended or flow.once

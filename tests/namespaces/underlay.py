@@ -66,10 +66,18 @@ def chain(table: str, hook: str, *rules: str) -> str:
 
 
 def masquerading(outer: str) -> str:
-    """Return rules of a home router: nobody comes in who was not called."""
-    return chain(
-        "nat", "nat hook postrouting priority 100", f'oifname "{outer}" masquerade'
-    ) + chain("guard", "filter hook forward priority 0", f'iifname "{outer}" ct state new drop')
+    """Return rules of a home router: nobody comes in who was not called.
+
+    It is silent about it: what the router itself took of who comes too early would hold the
+    port that a host behind it needs a moment later.
+    """
+    away = f'iifname "{outer}" meta l4proto udp ct state new drop'
+    masquerade = f'oifname "{outer}" masquerade'
+    return (
+        chain("nat", "nat hook postrouting priority 100", masquerade)
+        + chain("within", "filter hook forward priority 0", away)
+        + chain("itself", "filter hook input priority 0", away)
+    )
 
 
 def firewall(outer: str) -> str:
