@@ -23,6 +23,7 @@ from wgpy.events import (
     SessionEnded,
 )
 from wgpy.model import Burst, Deadline, DeviceChange, Endpoint, PublicKey, TunBurst
+from wgpy.wire.messages import DATA_OVERHEAD
 
 # Device and mesh may talk so often within one step; what is left waits for the next.
 _ROUNDS: Final = 8
@@ -51,12 +52,15 @@ class DeviceChannel:
             self._seen.pop(public_key, None)
 
     def active(self) -> Iterable[tuple[PublicKey, bool, bool]]:
-        """Yield peers whose bytes grew since the last call: received grew, sent grew."""
+        """Yield peers whose bytes grew since the last call: received grew, sent grew.
+
+        Keepalives of WireGuard are not counted as sent: they ask for no answer.
+        """
         for key, (rx, tx) in self._seen.items():
             new_rx, new_tx, _ = self.traffic(key)
             if (new_rx, new_tx) != (rx, tx):
                 self._seen[key] = new_rx, new_tx
-                yield key, new_rx > rx, new_tx > tx
+                yield key, new_rx > rx, new_tx > tx + DATA_OVERHEAD
 
 
 class Host:
