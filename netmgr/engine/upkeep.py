@@ -261,13 +261,14 @@ class Upkeep:
         if observed is not None:
             if not remote.up:
                 self.proven(remote, observed, now)
-            elif ping.rtt_us > 1_000_000 * (remote.rtt or 0.0):
+            elif remote.pings.is_settled and ping.rtt_us > 1_000_000 * (remote.rtt or 0.0):
                 # Only to its own harm: who is said to be near is passed more than others.
                 self._measured(remote, ping.rtt_us / 1_000_000, now)
             # One of two need ask; the other measures for itself now and then.
             interval = self._interval(remote)
             fresh = now - remote.pings.measured_at < PASSIVE_FOR
-            if interval is not None and fresh and not remote.pings.missed:
+            settled = remote.pings.is_settled and not remote.pings.missed
+            if interval is not None and fresh and settled:
                 later = now + interval * _PASSIVE
                 remote.pings.next_at = max(remote.pings.next_at, later)
         self._compare(remote, ping.digest, now)
