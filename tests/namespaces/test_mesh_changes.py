@@ -27,13 +27,21 @@ def apart(mesh: Mesh, internet: Internet, *names: str) -> list[Box]:
     return boxes
 
 
+def wait_direct(mesh: Mesh, *boxes: Box) -> None:
+    """Wait until all reach each other without a relay."""
+    for one in boxes:
+        for other in boxes:
+            if one is not other:
+                mesh.wait_path(one, other, "direct", 10)
+
+
 def test_a_node_that_changes_its_network_is_away_for_a_moment_only(mesh: Mesh):
     lab, internet = mesh.lab, Internet(mesh.lab)
     s1, a, b = apart(mesh, internet, "s1", "a", "b")
     wifi = internet.outer[a.ns]
     mesh.start()
     mesh.wait_all(10)
-    mesh.wait_path(a, b, "direct", 10)
+    wait_direct(mesh, a, b)
     flows = [mesh.flow(a, b), mesh.flow(b, a), mesh.flow(a, s1)]
     server = lab.spawn(b.ns, "iperf3", "-s", "-1", "-B", b.address, "--forceflush")
     server.wait_log("Server listening")
@@ -46,6 +54,7 @@ def test_a_node_that_changes_its_network_is_away_for_a_moment_only(mesh: Mesh):
     gaps = [flow.gap(moved_at) for flow in flows]
     amounts = [each["sum"]["bytes"] for each in json.loads(client.log())["intervals"]]
     says(10, "roaming", gap=max(gaps))
+    assert b.peers()["a"].endpoint == f"{V4}.4.1:{50000 + a.number}", "it has moved"
     assert max(gaps) <= 1.5
     assert amounts[-1] > 100_000, amounts
     mesh.finish()
@@ -57,7 +66,7 @@ def test_a_dead_seed_costs_nothing_and_new_nodes_meet_at_another(mesh: Mesh):
     for box in (s1, s2, a, b):
         box.start()
     mesh.wait_all(10, (s1, s2, a, b))
-    mesh.wait_path(a, b, "direct", 10)
+    wait_direct(mesh, a, b, s2)
     flows = [mesh.flow(a, b), mesh.flow(b, a), mesh.flow(a, s2)]
     killed_at = clock.now()
     s1.kill()
@@ -78,7 +87,7 @@ def test_nodes_that_reboot_meet_without_any_seed(mesh: Mesh):
     internet.lan(c.ns, d.ns, nat=True)
     mesh.start()
     mesh.wait_all(10)
-    mesh.wait_path(a, b, "direct", 10)
+    wait_direct(mesh, a, b)
     mesh.wait_same()
     for box in mesh.boxes:
         box.stop()
@@ -135,7 +144,7 @@ def test_relays_replace_a_link_of_one_direction_and_each_other(mesh: Mesh):
     s1, s2, a, b = apart(mesh, internet, "s1", "s2", "a", "b")
     mesh.start()
     mesh.wait_all(10)
-    mesh.wait_path(a, b, "direct", 10)
+    wait_direct(mesh, a, b)
     there, back = mesh.flow(a, b), mesh.flow(b, a)
     wait_until(lambda: min(len(there.came), len(back.came)) >= 10)
     cut_at = clock.now()
