@@ -114,10 +114,10 @@ class Network:
         """Say goodbye, save, and remove what was made."""
         self.act(lambda now: self.host.mesh.leave(now))
         self._save()
-        node, self._node = self._node, None
         if self._world is not None:
             await self._world.end()
             self._world = None
+        node, self._node = self._node, None
         if node is not None:
             await node.__aexit__(kind, error, traceback)
         self._open.close()
@@ -210,11 +210,14 @@ class Network:
         Raises:
             ConfigError: no such request, or it cannot be.
         """
+        if verb == "snapshot":
+            return asdict(self.snapshot())
+        return {"message": self._told(verb, arguments)}
+
+    def _told(self, verb: str, arguments: dict[str, str]) -> str:
         mesh, name = self.host.mesh, arguments.get("name", "")
         words = arguments.get("fingerprint", "")
         match verb:
-            case "snapshot":
-                return asdict(self.snapshot())
             case "reload":
                 return self.reload()
             case "pin":

@@ -83,10 +83,17 @@ class World:
 
     def close(self) -> None:
         """Stop; harmless if done before."""
-        for part in (self._control, self._watch, self._admin, self._resolver, self._lan):
+        self._stop_listening()
+        if self._control is not None:
+            self._control.close()
+        self._control = None
+
+    def _stop_listening(self) -> None:
+        """Hear no more: who has said goodbye meets nobody while its routes are taken back."""
+        for part in (self._watch, self._admin, self._resolver, self._lan):
             if part is not None:
                 part.close()
-        self._control = self._watch = self._admin = None
+        self._watch = self._admin = None
 
     def look_around(self) -> None:
         """Learn the addresses and networks of this host anew."""

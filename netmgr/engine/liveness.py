@@ -12,6 +12,10 @@ from netmgr.engine.measure import Loss, Srtt
 
 PING_INTERVAL: Final = 8.5
 FAST_INTERVAL: Final = 0.25
+# A direct way is measured so often before the regular interval begins: the first round trips,
+# of hosts that have just started, say little.
+FIRST_SAMPLES: Final = 4
+FIRST_INTERVAL: Final = 1.0
 # A ping is missed after so many seconds and round trips.
 PATIENCE: Final = 0.6
 PATIENCE_ROUND_TRIPS: Final = 4
@@ -63,6 +67,16 @@ class Liveness:
         """The round trip of the direct way, in seconds; None if it was not measured."""
         us = self._srtt.us
         return None if us is None else us / 1_000_000
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether the round trip is known, and no answer is missed."""
+        return self.is_settled and not self.missed
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the round trip of the direct way is more than a first impression."""
+        return self._srtt.samples >= FIRST_SAMPLES
 
     @property
     def loss(self) -> int:
@@ -120,7 +134,8 @@ class Liveness:
         """Remember a ping that was sent."""
         self._waiting[txid] = now
         if not self._in_doubt:
-            self.next_at = now + interval
+            soon = interval if self.is_settled else FIRST_INTERVAL
+            self.next_at = now + min(interval, soon)
         elif len(self._waiting) < MISSES_WHILE_HEARD:
             self.next_at = now + FAST_INTERVAL
         else:

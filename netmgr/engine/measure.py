@@ -37,17 +37,22 @@ _ROUNDING: Final = 1e-6
 
 
 class Srtt:
-    """The smoothed round trip of one edge; `us` is None until there is a sample."""
+    """The smoothed round trip of one edge; `us` is None until there is a sample.
 
-    __slots__ = ("_last", "us")
+    `samples` is how many there were.
+    """
+
+    __slots__ = ("_last", "samples", "us")
 
     def __init__(self) -> None:
         self._last: deque[int] = deque(maxlen=LEAST_OF)
+        self.samples = 0
         self.us: int | None = None
 
     def add(self, rtt_us: int) -> int:
         """Take a sample; return the round trip."""
         self._last.append(rtt_us)
+        self.samples += 1
         least = min(self._last)
         if self.us is None or self._has_shifted(self.us):
             self.us = least

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 from netmgr.engine.holding import spend
-from netmgr.engine.liveness import PING_INTERVAL, Liveness
+from netmgr.engine.liveness import FIRST_INTERVAL, PING_INTERVAL, Liveness
+from netmgr.engine.measure import SHIFT_SHARE
 from netmgr.engine.places import Places, Trial
 from netmgr.errors import Reason, Rejected
 from netmgr.model import Candidate, Kind
@@ -179,8 +180,11 @@ class Remote:
             return None
         endpoint, rtt = found
         if self.up and endpoint == self.endpoint:
-            self.checks.next_at, self.checks.unanswered = now + PING_INTERVAL, 0
             self.pings.measure(rtt)
+            # Something else than before is looked at again before it is believed.
+            shifted = abs(rtt - (self.rtt or 0.0)) > SHIFT_SHARE * rtt + NOISE
+            pause = FIRST_INTERVAL if shifted else PING_INTERVAL
+            self.checks.next_at, self.checks.unanswered = now + pause, 0
         return endpoint
 
     def prefers(self, endpoint: Endpoint, now: float) -> bool:

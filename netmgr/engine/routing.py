@@ -27,7 +27,7 @@ MAX_EDGES: Final = 4
 BETTER_SHARE: Final = 0.80
 BETTER_BY: Final = 20
 PROOF_TIME: Final = 10.0
-EVALUATE_INTERVAL: Final = 3.0
+EVALUATE_INTERVAL: Final = 1.0
 DIRECT_SHARE: Final = 1.25
 DIRECT_BY: Final = 50
 
@@ -280,7 +280,7 @@ class Choice:
         return route
 
     def _is_early(self, now: float) -> bool:
-        """Tell whether a look is not due: once in 3 s, and when a proof is complete."""
+        """Tell whether a look is not due: once a second, and when a proof is complete."""
         if self.due_at is not None and now + _ROUNDING >= self.due_at:
             return False
         at = self._evaluated_at

@@ -220,7 +220,7 @@ class Upkeep:
                 # It may have come through relays all the same: that place proves nothing yet.
                 remote.offer([Candidate(observed, Kind.OBSERVED)], now)
                 remote.places.heard_from(observed, now)
-            elif not remote.pings.missed and self._is_known(remote, ping, now):
+            elif remote.pings.is_calm and self._is_known(remote, ping, now):
                 # One of two need ask: the other learns as much from being asked.
                 interval = self._interval(remote) or 0.0
                 later = now + interval * _PASSIVE

@@ -288,17 +288,17 @@ def test_what_is_better_at_times_only_is_not_taken():
         assert choice.route == DIRECT
 
 
-def test_a_destination_is_looked_at_once_in_3_s():
+def test_a_destination_is_looked_at_once_a_second():
     choice = Choice()
     choice.update(DIRECT, True, 0.0)
     better = Route((B,), 100)
-    choice.update(better, True, 2.9)
+    choice.update(better, True, 0.9)
     assert choice.due_at is None
-    choice.update(better, True, 3.0)
-    assert choice.due_at == 13.0
-    choice.update(DIRECT, True, 5.9)
-    assert choice.due_at == 13.0
-    choice.update(DIRECT, True, 6.0)
+    choice.update(better, True, 1.0)
+    assert choice.due_at == 11.0
+    choice.update(DIRECT, True, 1.9)
+    assert choice.due_at == 11.0
+    choice.update(DIRECT, True, 2.0)
     assert choice.due_at is None
 
 

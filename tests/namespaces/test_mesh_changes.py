@@ -1,0 +1,169 @@
+"""A mesh of real nodes while the world changes: addresses, seeds, links and relays go away."""
+
+import json
+
+import pytest
+
+from tests.lab import wait_until
+from tests.namespaces.mesh import Box, Mesh, Secrecy, says
+from tests.namespaces.underlay import V4, Internet
+from wgpy.io import clock
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.needs("nft", "ss", "tcpdump", "iperf3"),
+]
+
+
+def apart(mesh: Mesh, internet: Internet, *names: str) -> list[Box]:
+    """Return boxes without a LAN in common; those named s... are the static peers."""
+    boxes = []
+    for name in names:
+        number = len(mesh.boxes) + 1
+        boxes.append(mesh.box(name, number, internet.host()))
+    seeds = [box for box in boxes if box.name.startswith("s")]
+    mesh.write([(f"{V4}.{box.number}.1:{50000 + box.number}", box.address) for box in seeds])
+    return boxes
+
+
+def wait_direct(mesh: Mesh, *boxes: Box) -> None:
+    """Wait until all reach each other without a relay."""
+    for one in boxes:
+        for other in boxes:
+            if one is not other:
+                mesh.wait_path(one, other, "direct", 10)
+
+
+def test_a_node_that_changes_its_network_is_away_for_a_moment_only(mesh: Mesh):
+    lab, internet = mesh.lab, Internet(mesh.lab)
+    s1, a, b = apart(mesh, internet, "s1", "a", "b")
+    wifi = internet.outer[a.ns]
+    mesh.start()
+    mesh.wait_all(10)
+    wait_direct(mesh, a, b)
+    flows = [mesh.flow(a, b), mesh.flow(b, a), mesh.flow(a, s1)]
+    server = lab.spawn(b.ns, "iperf3", "-s", "-1", "-B", b.address, "--forceflush")
+    server.wait_log("Server listening")
+    client = lab.spawn(a.ns, "iperf3", "-J", "-c", b.address, "-t", 5, "-b", "2M")
+    wait_until(lambda: all(len(flow.came) >= 10 for flow in flows))
+    lab.ip(a.ns, "address", "flush", "dev", wifi)
+    internet.host(a.ns)
+    moved_at = clock.now()
+    assert client.wait(20) == 0, client.log()
+    gaps = [flow.gap(moved_at) for flow in flows]
+    amounts = [each["sum"]["bytes"] for each in json.loads(client.log())["intervals"]]
+    says(10, "roaming", gap=max(gaps))
+    assert b.peers()["a"].endpoint == f"{V4}.4.1:{50000 + a.number}", "it has moved"
+    assert max(gaps) <= 1.5
+    assert amounts[-1] > 100_000, amounts
+    mesh.finish()
+
+
+def test_a_dead_seed_costs_nothing_and_new_nodes_meet_at_another(mesh: Mesh):
+    internet = Internet(mesh.lab)
+    s1, s2, a, b, c = apart(mesh, internet, "s1", "s2", "a", "b", "c")
+    for box in (s1, s2, a, b):
+        box.start()
+    mesh.wait_all(10, (s1, s2, a, b))
+    wait_direct(mesh, a, b, s2)
+    flows = [mesh.flow(a, b), mesh.flow(b, a), mesh.flow(a, s2)]
+    killed_at = clock.now()
+    s1.kill()
+    c.start()
+    took = mesh.wait_pairs(10, [(c, a), (b, c), (c, s2)])
+    wait_until(lambda: clock.now() - killed_at > 4)
+    lost = sum(flow.lost(killed_at) for flow in flows)
+    says(12, "a seed is killed", new=took, lost=lost)
+    assert took <= 3
+    assert lost == 0
+    mesh.finish()
+
+
+def test_nodes_that_reboot_meet_without_any_seed(mesh: Mesh):
+    internet = Internet(mesh.lab)
+    _, _, a, b = apart(mesh, internet, "s1", "s2", "a", "b")
+    c, d = (mesh.box(name, number, mesh.lab.ns()) for name, number in (("c", 5), ("d", 6)))
+    internet.lan(c.ns, d.ns, nat=True)
+    mesh.start()
+    mesh.wait_all(10)
+    wait_direct(mesh, a, b)
+    mesh.wait_same()
+    for box in mesh.boxes:
+        box.stop()
+    rebooted = (a, b, c, d)
+    for box in rebooted:
+        box.start()
+    everybody = [(x, y) for x in rebooted for y in rebooted if x is not y]
+    lan = mesh.wait_pairs(20, [(c, d), (d, c)])
+    took = mesh.wait_pairs(20, everybody)
+    says(13, "reboot without seeds", lan=lan, all=lan + took)
+    assert lan <= 3
+    assert lan + took <= 10
+    mesh.finish()
+
+
+def test_two_halves_that_were_apart_become_one_again(mesh: Mesh):
+    lab, middle = mesh.lab, mesh.lab.ns()
+    lab.sysctl(middle, "net.ipv4.ip_forward", 1)
+    sides = []
+    for side in (1, 2):
+        bridge = lab.bridge(middle, f"10.128.{side}.254/24")
+        sides.append(bridge)
+        for last in range(1, 6):
+            ns = lab.ns()
+            lab.plug(middle, bridge, ns, f"10.128.{side}.{last}/24")
+            lab.ip(ns, "route", "add", "default", "via", f"10.128.{side}.254")
+            mesh.box(f"n{side}{last}", 10 * side + last, ns)
+    mesh.write([("10.128.1.1:50011", "10.1.1.11"), ("10.128.2.1:50021", "10.1.1.21")])
+    mesh.start()
+    first = mesh.wait_all(20)
+    left, right = mesh.boxes[:5], mesh.boxes[5:]
+    lab.sysctl(middle, "net.ipv4.ip_forward", 0)
+    cut_at = clock.now()
+    wait_until(lambda: clock.now() - cut_at > 20, 30)
+    inside = max(mesh.wait_all(3, left), mesh.wait_all(3, right))
+    assert not left[1].peers()[right[1].name].reachable
+    lab.sysctl(middle, "net.ipv4.ip_forward", 1)
+    healed_at = clock.now()
+    wait_until(lambda: all(knows_all(box, mesh) for box in mesh.boxes), 50, "one network")
+    again = clock.now() - healed_at + mesh.wait_all(5)
+    says(14, "5 + 5 apart for 20 s", first=first, inside=inside, again=again)
+    assert again <= 35
+    mesh.finish()
+
+
+def knows_all(box: Box, mesh: Mesh) -> bool:
+    """Tell whether a box knows a way to all others, of which it has heard without asking."""
+    reachable = [peer for peer in box.peers().values() if peer.reachable]
+    return len(reachable) == len(mesh.boxes) - 1
+
+
+def test_relays_replace_a_link_of_one_direction_and_each_other(mesh: Mesh):
+    lab, internet = mesh.lab, Internet(mesh.lab)
+    s1, s2, a, b = apart(mesh, internet, "s1", "s2", "a", "b")
+    mesh.start()
+    mesh.wait_all(10)
+    wait_direct(mesh, a, b)
+    there, back = mesh.flow(a, b), mesh.flow(b, a)
+    wait_until(lambda: min(len(there.came), len(back.came)) >= 10)
+    cut_at = clock.now()
+    outer = internet.outer
+    with Secrecy(lab, s1.ns, outer[s1.ns]), Secrecy(lab, s2.ns, outer[s2.ns]):
+        internet.block(a.ns, b.ns)
+        mesh.wait_path(a, b, r"s\d", 15)
+        took = clock.now() - cut_at
+        wait_until(lambda: clock.now() - cut_at > took + 3)
+    gap = max(there.gap(cut_at), back.gap(cut_at))
+    says(15, "one direction dead", withdrawn=took, gap=gap)
+    assert took <= 10 and gap <= 10
+    used = {s1.name: s1, s2.name: s2}[a.path(b)]
+    killed_at = clock.now()
+    used.kill()
+    other = ({s1, s2} - {used}).pop()
+    mesh.wait_path(a, b, other.name, 15)
+    wait_until(lambda: clock.now() - killed_at > 4, 15)
+    gap = max(there.gap(killed_at), back.gap(killed_at))
+    says(18, "the relay in use dies", gap=gap)
+    assert gap <= 3
+    mesh.finish()
