@@ -6,6 +6,7 @@ import pytest
 
 from netmgr.engine.liveness import (
     FAST_INTERVAL,
+    FIRST_INTERVAL,
     MISSES,
     MISSES_WHILE_HEARD,
     PATIENCE,
@@ -51,8 +52,13 @@ def test_an_answered_ping_is_followed_by_the_next_regular_one(pings):
     pings.pinged(b"1", PING_INTERVAL, 0.0)
     assert pings.overdue_at() == PATIENCE
     assert pings.ponged(b"1", PING_INTERVAL, 0.1) == 0.0
-    assert pings.ping_at(PING_INTERVAL) == PING_INTERVAL
+    assert pings.ping_at(PING_INTERVAL) == FIRST_INTERVAL
     assert pings.ponged(b"1", PING_INTERVAL, 0.2) is None, "once"
+    for _ in range(8):
+        pings.measure(0.1)
+    pings.pinged(b"2", PING_INTERVAL, 1.0)
+    assert pings.ponged(b"2", PING_INTERVAL, 1.1) == 1.0
+    assert pings.ping_at(PING_INTERVAL) == 1.0 + PING_INTERVAL
 
 
 def test_three_in_a_row_without_an_answer_are_a_death_within_two_seconds(pings):
