@@ -5,8 +5,6 @@ runs. What a command takes may stand on both sides of its name.
 """
 
 import argparse
-import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -27,6 +25,7 @@ _LIKENESS: Final = 0.6
 _POSITIONAL: Final = ("interface", "address", "name")
 _EPILOG: Final = """\
 commands (wg_netmanager COMMAND --help):
+  demo doctor identity purge         see it work; why not; move it; undo it all
   init genkey check install          a new network; its files; start at boot
   status peers routes fingerprints   what a running node sees; --json, --watch
   reload pin forget accept           tell a running node
@@ -59,8 +58,6 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     if word == "help":
         before, word, after = [], after[0] if after else None, ["--help"]
     forbid_core_dumps()  # most hold the key of the network
-    if word in _ELSEWHERE:
-        return _run_elsewhere(word, [*before, *after])
     command = next((each for each in COMMANDS if each.name == word), None)
     if command is not None:
         parser = _parser(command)
@@ -108,7 +105,7 @@ def _positional(texts: Sequence[str]) -> dict[str, Given]:
     if not texts:
         return {}
     if len(texts) != len(_POSITIONAL):
-        names = [each.name for each in COMMANDS] + list(_ELSEWHERE)
+        names = [each.name for each in COMMANDS]
         near = get_close_matches(texts[0].lower(), names, 1, _LIKENESS)
         hint = f"did you mean {near[0]}?" if near else "or give INTERFACE ADDRESS NAME"
         raise UsageError(f"{texts[0]!r} is no command; {hint}")
@@ -140,18 +137,6 @@ def _print_version() -> int:
 
     print(f"{PROGRAM} {metadata.version('wgpy')}")
     return 0
-
-
-# --- commands that live in modules of their own: `run(arguments) -> int` ---
-
-_ELSEWHERE: Final = ("demo", "doctor", "purge", "identity")
-
-
-def _run_elsewhere(name: str, arguments: list[str]) -> int:
-    if importlib.util.find_spec(f"netmgr.{name}") is None:
-        raise ConfigError(f"{name} is not in this build")
-    start: Callable[[list[str]], int] = importlib.import_module(f"netmgr.{name}").run
-    return start(arguments)
 
 
 # --- commands ---
@@ -264,6 +249,54 @@ def _tell(verb: str) -> Callable[[argparse.Namespace, Mapping[str, str]], int]:
     return ask
 
 
+def _demo(_options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+    from netmgr import demo
+
+    return demo.run()
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs; stable")
+    add_node(parser)
+
+
+def _doctor(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from netmgr import doctor
+
+    return doctor.run(given_by(options), environ, as_json=options.json)
+
+
+def _add_kept(parser: argparse.ArgumentParser) -> None:
+    for name in ("network_config", "peer_config", "interface", "address", "state"):
+        add_choice(parser, choice(name))
+    _help_only(parser)
+
+
+def _add_purge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    _add_kept(parser)
+
+
+def _purge(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from netmgr import keeping
+
+    return keeping.purge(given_by(options), environ, _warn, yes=options.yes)
+
+
+def _add_identity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="export|import", choices=("export", "import"))
+    parser.add_argument("file", metavar="FILE", help="a secret: mode 0600")
+    _add_kept(parser)
+
+
+def _identity(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from netmgr import keeping
+
+    act = keeping.export_identity if options.what == "export" else keeping.import_identity
+    act(options.file, given_by(options), environ, _warn)
+    return 0
+
+
 _PRINT: Final = "7f3a-19c2-5b0e-d481-66aa-0c9d-e2f7-3b58"
 COMMANDS: Final = (
     Command(
@@ -335,5 +368,33 @@ COMMANDS: Final = (
         (f"accept alice {_PRINT}", f"accept -i wg0 alice {_PRINT}"),
         _add_pinned,
         _tell("accept"),
+    ),
+    Command(
+        "demo",
+        "Show three machines make a mesh, lose a link and heal, as namespaces of this one.",
+        ("demo", "demo > report.txt"),
+        _help_only,
+        _demo,
+    ),
+    Command(
+        "doctor",
+        "Say why the network is not well, and what to do.",
+        ("doctor", "doctor -i wg0 --json"),
+        _add_doctor,
+        _doctor,
+    ),
+    Command(
+        "identity",
+        "Take the identity of a node to another machine.",
+        ("identity export laptop.key", "identity import laptop.key -a 10.1.1.2"),
+        _add_identity,
+        _identity,
+    ),
+    Command(
+        "purge",
+        "Remove all that the node of this network has written here.",
+        ("purge", "purge -i wg0 -a 10.1.1.2 --yes"),
+        _add_purge,
+        _purge,
     ),
 )

@@ -109,7 +109,8 @@ class Candidate(NamedTuple):
 class PeerView:
     """One other node as it is seen from here; `path` is direct, lan, relayed or none.
 
-    `via` are the names of relays on the way. `trust` is file, met or heard. Times are seconds,
+    `via` are the names of relays on the way, `tried` the places that do not answer while there
+    is no direct way. `trust` is file, met or heard. Times are seconds,
     `rtt` is None if never measured; `loss` is a share.
     """
 
@@ -128,6 +129,7 @@ class PeerView:
     last_handshake: float
     trust: str
     routes: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +174,23 @@ class Snapshot:
     conflicts: tuple[ConflictView, ...] = ()
     drops: tuple[tuple[str, int], ...] = field(default=())
     digest: str = ""
+
+
+# --- what doctor finds ---
+
+
+class Level(Enum):
+    """How bad a finding is; the value is its word."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+
+
+class Finding(NamedTuple):
+    """What one check found: `what` was looked at, `todo` the next step, if there is one."""
+
+    level: Level
+    what: str
+    text: str
+    todo: str = ""

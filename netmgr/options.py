@@ -57,6 +57,19 @@ def load(command_line: Choices, environ: Mapping[str, str], say: Say) -> Setting
         ConfigError: a file cannot be read or used.
         UsageError: an option is missing, or is not what it can be.
     """
+    given, network_path, peer_path = gather(command_line, environ, say)
+    return assemble(load_network(network_path, say), given, peer_path, say)
+
+
+def gather(
+    command_line: Choices, environ: Mapping[str, str], say: Say
+) -> tuple[Choices, str, str]:
+    """Return what all places give together, and the paths of network.yaml and peer.yaml.
+
+    Raises:
+        ConfigError: peer.yaml cannot be read or used.
+        UsageError: a variable is not what it can be.
+    """
     for line in unknown_variables(environ):
         say(line)
     given = ChainMap(dict(command_line), read_environment(environ))
@@ -66,7 +79,7 @@ def load(command_line: Choices, environ: Mapping[str, str], say: Say) -> Setting
     network_path, _ = _path(given, "network_config", NETWORK_FILE)
     if given.get("network_config", 0) is from_file.get("network_config"):
         network_path = os.path.join(os.path.dirname(peer_path), network_path)
-    return assemble(load_network(network_path, say), given, peer_path, say)
+    return given, network_path, peer_path
 
 
 def files(command_line: Choices, environ: Mapping[str, str]) -> Files:

@@ -1,16 +1,22 @@
 """What the README shows runs as it stands there."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from netmgr import options
+from netmgr.cli import main
 from tests.lab import Lab, wait_until
 
 README = Path(__file__).parent.parent / "README.md"
-MAPPED = ("wgpy", "wgpy/engine", "wgpy/wire", "wgpy/io", "wgpy/kernels")
+PARTS = {"wgpy": ("engine", "wire", "io", "kernels"), "netmgr": ("engine", "wire", "io", "ui")}
+MAPPED = [
+    path for top, parts in PARTS.items() for path in (top, *(f"{top}/{one}" for one in parts))
+]
 # What stands for each program of the two commands: it tells its name and words. `python3` makes
 # the environment, `sudo` runs what it is given.
 STUB = """#!/bin/sh
@@ -18,7 +24,7 @@ echo "${0##*/} $*" >>"$LOG"
 case ${0##*/} in
   python3)
     mkdir -p .venv/bin
-    for name in pip python wgpy; do ln -s "$0" .venv/bin/$name; done;;
+    for name in pip python wg_netmanager; do ln -s "$0" .venv/bin/$name; done;;
   sudo) "$@";;
 esac
 """
@@ -33,11 +39,11 @@ def test_the_two_commands_run_with_sudo_and_without(tmp_path: Path, sudo: bool):
         (programs / name).chmod(0o755)
     for name in ("mkdir", "ln"):
         (programs / name).symlink_to(shutil.which(name) or "")
-    chapter = README.read_text().partition("## Two commands")[2].partition("## Everyday")[0]
+    chapter = README.read_text().partition("## Two commands")[2].partition("## A network")[0]
     commands = re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL)
     assert len(commands) == 2
     for number, (command, last) in enumerate(
-        zip(commands, ("wgpy demo", "python -m tests.check"), strict=True)
+        zip(commands, ("wg_netmanager demo", "python -m tests.check"), strict=True)
     ):
         place, log = tmp_path / str(number), tmp_path / f"{number}.log"
         place.mkdir()
@@ -56,6 +62,23 @@ def test_the_map_names_every_module_and_no_other(folder: str):
     named = set(re.findall(r"`(\w+)`", row[1]))
     assert there - named == set()
     assert named - there <= {"up", "reload"}  # the commands
+
+
+def test_the_commands_of_a_network_are_those_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(options, "NETWORK_FILE", str(tmp_path / "network.yaml"))
+    monkeypatch.setattr(options, "PEER_FILE", str(tmp_path / "peer.yaml"))
+    chapter = README.read_text().partition("## A network in")[2].partition("### Containers")[0]
+    lines = [
+        shlex.split(line.partition("#")[0])[1:]
+        for line in re.findall(r"^ *wg_netmanager (?:init|-i) .*$", chapter, re.MULTILINE)
+    ]
+    assert len(lines) >= 8
+    for words in lines:
+        starts = [word for word in words if word != "install"]
+        assert main(words if words[0] == "init" else [*starts, "-O"]) == 0, words
+    assert "10.1.1.4" in capsys.readouterr().out
 
 
 @pytest.mark.root

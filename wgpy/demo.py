@@ -5,13 +5,11 @@ and leave nothing behind. Needs root; nothing outside the two namespaces is touc
 """
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +17,7 @@ from wgpy.api import generate_key, public_key
 from wgpy.errors import ConfigError
 from wgpy.io import clock, namespaces, process, uapi_client
 from wgpy.io.pings import pings
+from wgpy.io.transfers import transfer
 from wgpy.model import (
     AllowedIPChange,
     DeviceChange,
@@ -35,7 +34,6 @@ PORT: Final = 51820
 PINGS: Final = 5
 # Seconds to wait for an echo; a lost initiation is sent again after five.
 PATIENCE: Final = 6.0
-CHUNK: Final = bytes(2**18)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def run(seconds: float = 3.0) -> int:
     problem = process.missing_privileges()
     if problem is not None:
         raise ConfigError(problem)
-    _end_by_sigterm()
+    process.end_by_signals()
     namespaces.sweep(PREFIX)
     alice, bob = _end("a", 1), _end("b", 2)
     with ExitStack() as stack:
@@ -73,25 +71,12 @@ def run(seconds: float = 3.0) -> int:
             _say("node", f"{end.interface} ready after {(clock.now() - began) * 1e3:.0f} ms")
         _ping_both_ways(alice, bob)
         for one, other in ((alice, bob), (bob, alice)):
-            rate = _transfer(one, other, seconds) / 1e6
+            rate = transfer(one.namespace, other.namespace, other.inner4, seconds) / 1e6
             _say("TCP", f"{one.interface} -> {other.interface}: {rate:.0f} Mbit/s")
         _report(alice)
         _report(bob)
     _say("clean-up", "both nodes and namespaces are gone")
     return 0
-
-
-def _end_by_sigterm() -> None:
-    """Let SIGTERM end the demo as Ctrl-C does, with everything cleaned up."""
-    demo = os.getpid()
-
-    def interrupt(*_: object) -> None:
-        if os.getpid() == demo:
-            raise KeyboardInterrupt
-        # A helper process that pyroute2 forked and ends this way: the clean-up is not its own.
-        os._exit(1)
-
-    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _end(letter: str, number: int) -> End:
@@ -160,34 +145,6 @@ def _say_handshake(end: End) -> None:
     (peer,) = _status(end).peers
     age = clock.now() + clock.wall_offset() - peer.last_handshake
     _say("handshake", f"{end.interface}: with {peer.public_key.short} {age:.1f} s ago")
-
-
-def _transfer(sender: End, receiver: End, seconds: float) -> float:
-    """Return the bits per second of a TCP transfer, as the receiver got them."""
-    with namespaces.inside(receiver.namespace):
-        listener = socket.create_server((receiver.inner4, 0))
-    with namespaces.inside(sender.namespace):
-        source = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    with listener, source:
-        source.settimeout(10)
-        source.connect(listener.getsockname())
-        sink, _ = listener.accept()
-        thread = threading.Thread(target=_pour, args=(source, clock.now() + seconds))
-        thread.start()
-        began, count, buffer = clock.now(), 0, bytearray(len(CHUNK))
-        with sink:
-            sink.settimeout(10)
-            while received := sink.recv_into(buffer):
-                count += received
-        thread.join()
-    return count * 8 / (clock.now() - began)
-
-
-def _pour(source: socket.socket, until: float) -> None:
-    with suppress(OSError):  # the receiver is gone: the demo is being ended
-        while clock.now() < until:
-            source.sendall(CHUNK)
-        source.shutdown(socket.SHUT_WR)
 
 
 def _report(end: End) -> None:

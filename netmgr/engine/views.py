@@ -64,6 +64,7 @@ def _peer(mesh: Mesh, remote: Remote) -> PeerView:
         last_handshake=handshake,
         trust=_TRUST[context.trust.how(remote.identity)],
         routes=tuple(str(offer.prefix) for offer in offers),
+        tried=() if remote.up else tuple(str(place) for place in remote.places.trials),
     )
 
 

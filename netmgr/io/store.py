@@ -13,6 +13,7 @@ loop uses `save_soon` and `reserve_soon`, which a thread of the store carries ou
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,7 @@ _MODE: Final = 0o700
 _TOLERATED: Final = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO})
 _OF_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _MAX_KEY_FILE: Final = 1024
+_DRAFT: Final = re.compile(r"\.(identity\.key|state\.json)\.\d+\.new")
 
 
 class _Identity(NamedTuple):
@@ -128,28 +130,6 @@ class Store:
         """Have the thread of the store write; of several that wait the last one counts."""
         self._pending = saved
         self._thread().submit(self._flush)
-
-    def purge(self) -> None:
-        """Remove what was written, and the directories that are empty then; closes the store.
-
-        Raises:
-            ConfigError: something cannot be removed.
-        """
-        if self._writer is not None:
-            self._writer.shutdown()
-            self._writer = None
-        try:
-            for name in (IDENTITY, STATE, CORRUPT, LOCK):
-                with suppress(FileNotFoundError):
-                    os.unlink(self._path(name))
-        except OSError as error:
-            raise _refusal(self.directory, error) from None
-        finally:
-            self.close()
-        with suppress(OSError):  # not empty, or not there
-            os.rmdir(self.directory)
-            if os.path.dirname(os.path.dirname(self.directory)) == ROOT:
-                os.rmdir(os.path.dirname(self.directory))
 
     # --- opening ---
 
@@ -324,6 +304,51 @@ def import_identity(source: str, directory: str) -> None:
         raise _refusal(path, error) from None
     finally:
         os.close(lock)
+
+
+def refuse_running(directory: str) -> None:
+    """Make sure that no node runs in a state directory at this moment.
+
+    Raises:
+        ConfigError: one does; names its pid.
+    """
+    path = os.path.join(directory, LOCK)
+    with suppress(OSError):
+        if os.path.exists(path):
+            os.close(_lock(path))
+
+
+def remove_state(directory: str) -> list[str]:
+    """Remove what a node that does not run has kept; return the paths that are gone.
+
+    Raises:
+        ConfigError: the node runs, or something cannot be removed.
+    """
+    if not os.path.isdir(directory):
+        return []
+    removed = []
+    try:
+        lock = _lock(os.path.join(directory, LOCK))
+        try:
+            drafts = [one for one in os.listdir(directory) if _DRAFT.fullmatch(one)]
+            for name in (IDENTITY, STATE, CORRUPT, *drafts, LOCK):
+                path = os.path.join(directory, name)
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+                    removed.append(path)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise _refusal(directory, error) from None
+    _remove_empty(directory)
+    return removed
+
+
+def _remove_empty(directory: str) -> None:
+    with suppress(OSError):  # not empty, or not there
+        os.rmdir(directory)
+        if os.path.dirname(os.path.dirname(directory)) == ROOT:
+            os.rmdir(os.path.dirname(directory))
 
 
 def _write_identity(path: str, identity: Secret) -> None:

@@ -16,7 +16,7 @@ from wgpy.wire.text import shorten
 TRUE: Final = "true"
 _PREFIX: Final = "NETMGR_"
 # Not options of a node: read elsewhere.
-_OTHERS: Final = ("NETMGR_IDENTITY", "NETMGR_BACKEND")
+_OTHERS: Final = ("NETMGR_IDENTITY", "NETMGR_GROUP", "NETMGR_BACKEND")
 _ALIKE: Final = 0.5
 
 

@@ -63,6 +63,7 @@ def _peer(fields: "_Fields") -> PeerView:
         last_handshake=fields.number("last_handshake"),
         trust=fields.text("trust"),
         routes=fields.texts("routes"),
+        tried=fields.texts("tried"),
     )
 
 

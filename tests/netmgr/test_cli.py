@@ -142,14 +142,6 @@ def test_wrong_use_is_told_in_one_line(run: Seen, line: str, why: str):
     assert why in error
 
 
-@pytest.mark.parametrize("name", ["demo", "doctor", "purge", "identity"])
-def test_commands_that_come_later_have_their_name(run: Seen, name: str):
-    code, _, error = run(name)
-    if (ROOT / "netmgr" / f"{name}.py").exists():
-        pytest.skip("it is there")
-    assert (code, error) == (1, f"wg_netmanager: {name} is not in this build\n")
-
-
 WORDS = (
     *(flag for each in CHOICES for flag in each.flags),
     *("-t", "-O", "-V", "-h", "--", "-", "--dry-run", "--json", "--name=x", "-vvv", "-wx"),

@@ -56,15 +56,17 @@ _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 # --- background start ------------------------------------------------------
 
 
-def own_command() -> list[str]:
+def own_command(package: str = "wgpy") -> list[str]:
     """Return the command that starts this program anew, to which arguments are added.
+
+    `package` is the one beside ours that is meant.
 
     `python -m` looks for modules in the working directory first: anybody's, where root types
     the command. It is left out unless this program itself is there, as in a checkout.
     """
     home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     options = [] if os.path.samefile(home, ".") else ["-P"]
-    return [sys.executable, *options, "-m", "wgpy"]
+    return [sys.executable, *options, "-m", package]
 
 
 class Readiness:
@@ -253,6 +255,27 @@ def keep_freed_memory() -> None:
 def die_with_parent() -> None:
     """Let the kernel end this process when its parent dies; for a child before it execs."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_by_signals() -> list[int]:
+    """Let SIGTERM end this program as Ctrl-C does, with everything cleaned up.
+
+    Returns:
+        Where the signals that come are noted: the exception of one that comes while the
+        interpreter forks is lost.
+    """
+    own, noted = os.getpid(), list[int]()
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        if os.getpid() == own:
+            noted.append(number)
+            raise KeyboardInterrupt
+        # A helper process that pyroute2 forked and ends this way: the clean-up is not its own.
+        os._exit(1)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
+    return noted
 
 
 def _how_to_get(tun: str) -> str:

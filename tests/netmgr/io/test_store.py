@@ -21,6 +21,7 @@ from netmgr.io.store import (
     export_identity,
     import_identity,
     read_identity,
+    remove_state,
 )
 from netmgr.wire.saved import Pin, Saved, parse_saved
 from wgpy.errors import ConfigError
@@ -253,11 +254,12 @@ def test_an_identity_moves_to_another_machine(place: Path, tmp_path: Path, said:
 def test_purge_leaves_nothing_but_what_is_not_ours(place: Path, said: Lines):
     store = Store(str(place), said, {})
     store.save_soon(SAVED)
-    store.purge()
+    store.close()
+    assert {Path(each).name for each in remove_state(str(place))} == {IDENTITY, STATE, LOCK}
     assert not place.exists()
-    store = Store(str(place), said, {})
+    Store(str(place), said, {}).close()
     (place / "notes").touch()
-    store.purge()
+    remove_state(str(place))
     assert [each.name for each in place.iterdir()] == ["notes"]
     Store(str(place), said, {}).close()
 

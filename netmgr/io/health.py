@@ -1,0 +1,154 @@
+"""What this host has for a node, or puts in its way, as findings. Blocking; changes nothing."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from netmgr.io.control_client import DIRECTORY
+from netmgr.model import Finding, Level
+from netmgr.wire import nft
+from wgpy.errors import ConfigError
+from wgpy.io import clock, process
+from wgpy.io.uapi_client import is_alive
+
+# Unix time before which no clock can be right: this program is younger.
+WRITTEN_AT: Final = 1_735_689_600
+_SYSCTL: Final = "/proc/sys/net/ipv4"
+_LONGEST: Final = 5.0
+# A question is sent so often, and its answer waited for so many seconds.
+_TRIES: Final = 3
+_PATIENCE: Final = 0.7
+_LARGEST: Final = 2048
+_SHOWN: Final = 3
+
+
+def privileges() -> Finding:
+    """Tell whether an interface can be made."""
+    problem = process.missing_privileges()
+    if problem is None:
+        return Finding(
+            Level.OK, "privileges", f"CAP_NET_ADMIN and {process.TUN_DEVICE} are there"
+        )
+    return Finding(Level.FAIL, "privileges", problem)
+
+
+def wall_clock() -> Finding:
+    """Tell whether the clock can be right."""
+    if clock.now() + clock.wall_offset() >= WRITTEN_AT:
+        return Finding(Level.OK, "clock", "not before this program was written")
+    text = "the clock stands before this program was written: others ignore our handshakes"
+    return Finding(Level.FAIL, "clock", text, "set it (timedatectl set-ntp true)")
+
+
+def port(number: int) -> Finding:
+    """Tell whether a node that does not run could have its UDP port."""
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind((address, number))
+            except OSError as error:
+                text = f"UDP port {number}: {error.strerror}"
+                todo = f"ss -ulnp 'sport = {number}' tells by whom; -w takes another port"
+                return Finding(Level.FAIL, "port", text, todo)
+    return Finding(Level.OK, "port", f"UDP port {number} is free")
+
+
+def firewall(number: int, interface: str, *, forwards: bool) -> Iterator[Finding]:
+    """Yield what the rules of nftables, Docker's and ufw's among them, do to a node."""
+    rules = _ruleset()
+    if rules is None:
+        yield Finding(Level.OK, "firewall", "no rules to be seen: nft is missing, or refuses")
+        return
+    chain = nft.drops_port(rules, number)
+    if chain is None:
+        yield Finding(Level.OK, "firewall", f"lets in UDP port {number}")
+    else:
+        text = f"chain {chain} drops UDP port {number}: only those we call first reach us"
+        yield Finding(
+            Level.WARN, "firewall", text, f"nft insert rule {chain} udp dport {number} accept"
+        )
+    if not forwards:
+        return
+    chain = nft.drops_forwarded(rules, interface)
+    if chain is None:
+        yield Finding(Level.OK, "forwarding", f"what comes from {interface} is let through")
+    else:
+        text = f"chain {chain} drops what {interface} forwards, as Docker and ufw set it"
+        yield Finding(
+            Level.FAIL,
+            "forwarding",
+            text,
+            f"nft insert rule {chain} iifname {interface} accept",
+        )
+
+
+def _ruleset() -> str | None:
+    program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603 - the system's own
+            [program, "--json", "list", "ruleset"],
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def reverse_path(*, matters: bool) -> Finding:
+    """Tell whether packets are dropped whose answer would take another way."""
+    strict = []
+    with suppress(OSError):
+        for name in sorted(os.listdir(f"{_SYSCTL}/conf")):
+            with open(f"{_SYSCTL}/conf/{name}/rp_filter", encoding="ascii") as file:
+                if file.read().strip() == "1":
+                    strict.append(name)
+    if not strict:
+        return Finding(Level.OK, "rp_filter", "not strict")
+    text = f"strict on {', '.join(strict[:_SHOWN])}"
+    if not matters:
+        return Finding(Level.OK, "rp_filter", f"{text}; this node forwards nothing")
+    todo = f"sysctl net.ipv4.conf.{strict[0]}.rp_filter=2"
+    return Finding(Level.WARN, "rp_filter", f"{text}: answers by another way are dropped", todo)
+
+
+def sockets(directory: str = DIRECTORY) -> Finding:
+    """Tell of sockets whose node is gone."""
+    stale = []
+    with suppress(OSError):
+        for name in sorted(os.listdir(directory)):
+            path = os.path.join(directory, name)
+            with suppress(ConfigError):
+                if name.endswith(".sock") and not is_alive(path):
+                    stale.append(path)
+    if not stale:
+        return Finding(Level.OK, "sockets", "none of a node that is gone")
+    more = f" and {len(stale) - _SHOWN} more" if len(stale) > _SHOWN else ""
+    text = f"{', '.join(stale[:_SHOWN])}{more}: the node was killed"
+    return Finding(Level.WARN, "sockets", text, "start it again, or purge -i its interface")
+
+
+def ask(family: int, address: tuple[object, ...], payload: bytes) -> bytes | None:
+    """Return what is answered to a datagram, None if nothing is.
+
+    Raises:
+        OSError: it cannot be sent, or ICMP says that it is not delivered.
+    """
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(_PATIENCE)
+        probe.connect(address)
+        for _ in range(_TRIES):
+            probe.send(payload)
+            with suppress(TimeoutError):
+                return probe.recv(_LARGEST)
+    return None

@@ -1,0 +1,75 @@
+"""What a snapshot says of the health of a network, in words, with the next step.
+
+One rule a function: values in, findings out.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from netmgr.model import Finding, Level, PeerView, Snapshot
+
+_ALONE_AFTER: Final = 30.0
+_SHOWN: Final = 4
+_WIDTH: Final = 10
+
+
+def of_snapshot(snapshot: Snapshot) -> Iterator[Finding]:
+    """Yield what is to be said of a running node."""
+    reached = [peer for peer in snapshot.peers if peer.reachable]
+    yield from _peers(snapshot, reached)
+    for peer in snapshot.peers:
+        yield from _peer(peer)
+    yield from _conflicts(snapshot)
+
+
+def lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield a line for each finding."""
+    for level, what, text, todo in findings:
+        step = f"; {todo}" if todo else ""
+        line = f"{level.value:<4}  {what:<{_WIDTH}}  {text}{step}"
+        yield "".join(each if each.isprintable() else "?" for each in line)
+
+
+def _peers(snapshot: Snapshot, reached: Sequence[PeerView]) -> Iterator[Finding]:
+    text = f"{len(reached)} of {len(snapshot.peers)} other nodes are reached"
+    if reached:
+        yield Finding(Level.OK, "mesh", text)
+    elif snapshot.uptime < _ALONE_AFTER:
+        yield Finding(Level.WARN, "mesh", f"{text}; the node has just begun", "ask again soon")
+    elif snapshot.seeds or snapshot.peers:
+        yield Finding(Level.FAIL, "mesh", text, "see the seeds; do the others run?")
+    else:
+        yield Finding(
+            Level.WARN,
+            "mesh",
+            "nobody is here, and network.yaml names no static peer",
+            "add one to peers:, or --peer HOST:PORT, unless all are on one LAN",
+        )
+
+
+def _peer(peer: PeerView) -> Iterator[Finding]:
+    tried = ", ".join(peer.tried[:_SHOWN])
+    if peer.reachable and peer.via:
+        why = f"no direct place of it answers ({tried})" if tried else "that is faster"
+        text = f"{peer.name} is reached via {' > '.join(peer.via)}: {why}"
+        todo = "allow UDP between the two, if it should be direct" if tried else ""
+        yield Finding(Level.WARN if tried else Level.OK, "relayed", text, todo)
+    elif not peer.reachable:
+        places = f", nor any of {tried}" if tried else ""
+        text = f"{peer.name} ({peer.address}) is not reached: no relay leads there{places}"
+        yield Finding(
+            Level.WARN, "peer", text, f"does it run? forget {peer.name} if it is gone"
+        )
+
+
+def _conflicts(snapshot: Snapshot) -> Iterator[Finding]:
+    for claim in snapshot.conflicts:
+        who = f"{claim.name} {claim.address}".strip() or "a node"
+        text = f"{who}: {claim.fingerprint} {claim.why}; refused {claim.count} times"
+        todo = "an address of the subnet is to be chosen there"
+        if claim.name and "belongs to another" in claim.why:
+            todo = (
+                f"if {claim.name} was reinstalled: wg_netmanager accept {claim.name} "
+                f"{claim.fingerprint}; if not, give that node another name and address"
+            )
+        yield Finding(Level.FAIL, "identity", text, todo)
