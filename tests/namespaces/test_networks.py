@@ -32,7 +32,7 @@ async def main():
 
 async def until_all_are_reached(network):
     while not any(peer.reachable for peer in network.snapshot().peers):
-        await anext(network.events())
+        await asyncio.sleep(0.05)
 
 asyncio.run(main())
 """
@@ -59,7 +59,7 @@ def test_an_interface_that_is_there_stays_and_is_emptied_first(lab: Lab):
     bob.start()
     mesh.wait_all(10, [alice, bob])
     assert "10.99.0.1" not in lab.ip(alice.ns, "address", "show", "dev", alice.interface)
-    alice.stop()
+    assert alice.child is not None and alice.child.stop() == 0
     assert alice.interface in lab.ip(alice.ns, "link", "show")
 
 
