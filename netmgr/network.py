@@ -8,6 +8,7 @@ Several may run in one process, each with an interface and a state directory of 
 """
 
 import asyncio
+import dataclasses
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -103,7 +104,7 @@ class Network:
             self._open = opening.pop_all()
         self._restore()
         # Before the first handshake: a life that is killed at once has stamps of its own, too.
-        self._save()
+        self._store.save(dataclasses.replace(self._store.saved, wall=self._state().wall))
         self._schedule_save(SAVE_DELAY)
         return self
 
