@@ -8,6 +8,7 @@ Several may run in one process, each with an interface and a state directory of 
 """
 
 import asyncio
+import dataclasses
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -102,6 +103,8 @@ class Network:
             await self._world.start(addresses)
             self._open = opening.pop_all()
         self._restore()
+        # Before the first handshake: a life that is killed at once has stamps of its own, too.
+        self._store.save(dataclasses.replace(self._store.saved, wall=self._state().wall))
         self._schedule_save(SAVE_DELAY)
         return self
 
@@ -322,9 +325,11 @@ class Network:
             if pin.how is not How.FILE
         )
         blobs = tuple(mesh.context.objects.blobs())
-        wall = int(clock.now() + clock.wall_offset() + SAVE_INTERVAL) + 1
+        # Handshakes are stamped from what was saved on, if the clock is behind that.
+        at = clock.now() + clock.wall_offset()
         if self._store is not None:
-            wall = max(wall, self._store.saved.wall)
+            at = max(at, self._store.saved.wall + clock.now() - self._began_at)
+        wall = int(at + SAVE_INTERVAL) + 1
         return saved.Saved(0, pins, blobs, tuple(mesh.places()), wall)
 
     def _close(self) -> None:

@@ -53,8 +53,11 @@ class Box:
         return self.child is not None and self.child.alive
 
     def stop(self) -> None:
-        """Let it say goodbye, and see that nothing of it is left."""
+        """Let it say goodbye."""
         assert self.child is not None and self.child.stop() == 0, self.log()
+
+    def leaves_nothing(self) -> None:
+        """See that nothing is left of it."""
         lab = self.mesh.lab
         assert self.interface not in lab.ip(self.ns, "link"), "an interface is left"
         assert SUBNET not in lab.ip(self.ns, "route", "show", "table", "all"), "a route is left"
@@ -201,6 +204,7 @@ class Mesh:
         memory = {box.name: box.memory() for box in alive}
         for box in alive:
             box.stop()
+            box.leaves_nothing()
         for box in self.boxes:
             assert "Traceback" not in box.log(), box.log()
         assert max(memory.values(), default=0) <= MEMORY, memory

@@ -1,5 +1,6 @@
 """A mesh of real nodes among liars, crashes and changed files."""
 
+import json
 import signal
 
 import pytest
@@ -97,22 +98,30 @@ def test_changed_files_are_followed_without_losing_a_packet(trio: Mesh):
     trio.finish()
 
 
+def saved_number(box: Box) -> int:
+    """Return up to where a node has reserved sequence numbers."""
+    return int(json.loads((box.state / "state.json").read_text())["seq"])
+
+
 def test_a_node_that_is_killed_again_and_again_is_the_same_at_once(trio: Mesh):
     alice, bob, _ = trio.boxes
     trio.start()
     trio.wait_all(10)
     wait_until(lambda: bob.peers()["alice"].trust == "met")
     identity = bob.peers()["alice"].fingerprint
-    times = []
+    times, numbers = [], [saved_number(alice)]
     for _ in range(5):
         alice.kill()
         alice.start().wait_log("is up on")
         times.append(trio.wait_pairs(10, [(alice, bob), (bob, alice)]))
         found = bob.peers()["alice"]
         assert (found.fingerprint, found.trust) == (identity, "met")
+        numbers.append(saved_number(alice))
     says(35, "killed five times", slowest=max(times))
     assert max(times) <= 2
+    assert numbers == sorted(set(numbers)), "each life has numbers of its own"
     for box in trio.boxes:
-        # Who repeats a number is taken for its own twin.
-        assert "twin" not in box.log() and "refused" not in box.log()
+        # What those say who repeat a number, or are taken for another.
+        for text in ("older than what others know", "with this identity", "refused"):
+            assert text not in box.log()
     trio.finish()
