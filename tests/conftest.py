@@ -18,6 +18,8 @@ HERE = Path(__file__).parent
 PURE = tuple(
     HERE / package / layer for package in ("wgpy", "netmgr") for layer in ("engine", "wire")
 )
+# How often a test on real networks is tried again before it has failed.
+REPEATS = 2
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 set_hypothesis_home_dir(cache() / "hypothesis")
@@ -77,6 +79,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.hook.pytest_deselected(items=waiting)
             items[:] = [item for item in items if item not in waiting]
     for item in items:
+        if item.get_closest_marker("root"):
+            # Their limits are of time, and the processors are shared; what is repeated is told.
+            item.add_marker(pytest.mark.flaky(reruns=REPEATS))
         if reason := lacks(item):
             item.add_marker(pytest.mark.skip(reason=reason))
 
