@@ -121,7 +121,12 @@ class Mesh:
         with self._counting():
             kind, body = open_untrusted(self.context.keys, payload)
             if kind in (frames.PROBE, frames.PROBE_ACK):
-                self.upkeep.receive_probe_untrusted(kind, body, remote, local, now)
+                try:
+                    self.upkeep.receive_probe_untrusted(kind, body, remote, local, now)
+                except Rejected as rejected:
+                    if kind == frames.PROBE and rejected.reason is Reason.UNKNOWN_NODE:
+                        self.contacts.called(remote, now)
+                    raise
             else:
                 self.contacts.receive_untrusted(kind, body, remote, local, now)
         self._settle(now)

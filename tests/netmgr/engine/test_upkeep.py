@@ -235,7 +235,7 @@ def test_a_probe_of_anybody_else_is_counted_and_answered_by_silence():
     before = len(alice.world.trace)
     for payload, reason in (
         (frame(bob, carol, frames.PROBE), Reason.NOT_FOR_US),
-        (frame(stranger, alice, frames.PROBE), Reason.UNKNOWN_NODE),
+        (frame(stranger, alice, frames.PROBE_ACK), Reason.UNKNOWN_NODE),
         (frame(bob, alice, frames.PROBE, key=bytes(32)), Reason.NOT_AUTHENTIC),
         (frame(bob, alice, frames.PROBE_ACK), Reason.UNASKED),
     ):
