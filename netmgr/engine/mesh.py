@@ -205,9 +205,15 @@ class Mesh:
     def roamed(self, public_key: PublicKey, endpoint: Endpoint, now: float) -> None:
         """The device heard a peer from elsewhere."""
         remote = self.context.by_key.get(public_key)
-        if remote is not None and via_id(endpoint) is None:
+        if remote is None:
+            return
+        if via_id(endpoint) is None:
             self.upkeep.roamed(remote, endpoint, now)
-            self._settle(now)
+        elif self._ways.keep_direct(remote):
+            # The other does without the direct place: it may be dead.
+            remote.pings.suspect(now)
+            self.upkeep.touch(remote, now)
+        self._settle(now)
 
     def relay_failed(self, destination: bytes, failed: bytes, now: float) -> None:
         """A relay on the way to a node cannot hand on to the next."""
