@@ -41,6 +41,8 @@ class Announcer:
         self._context = context
         self.silent = False
         self._record: Record | None = None
+        # What the Record was made of.
+        self._source: tuple[object, ...] = ()
         self._record_at = float("-inf")
         self._refresh_at = now + REFRESH
         self._damping = Damping()
@@ -55,7 +57,7 @@ class Announcer:
     def next_at(self) -> float:
         """Return when `handle` has something to do."""
         due = [self._refresh_at]
-        if self._wanted_record() != self._record:
+        if self._record is None or self._source != self._sources():
             due.append(self._record_at + LEAST_INTERVAL)
         if self._damping.due_at is not None:
             due.append(self._damping.due_at)
@@ -73,7 +75,7 @@ class Announcer:
 
     def record(self, now: float) -> None:
         """Sign the Record if it has changed."""
-        wanted = self._wanted_record()
+        wanted, self._source = self._wanted_record(), self._sources()
         if wanted != self._record:
             self._record, self._record_at = wanted, now
             self._sign(objects.RECORD, objects.encode_record(wanted), now)
@@ -145,6 +147,10 @@ class Announcer:
             self._context.out.events.append(events.TwinSeen(silent=True))
         if not self.silent:
             self._context.next_seq(echo.seq + 1)
+
+    def _sources(self) -> tuple[object, ...]:
+        context = self._context
+        return context.settings, context.local, context.observed
 
     def _wanted_record(self) -> Record:
         context = self._context

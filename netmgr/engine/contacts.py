@@ -2,7 +2,8 @@
 
 A static peer is knocked at for ever: at once, then ever more rarely up to every 30 seconds, at
 its WireGuard port and its admin port in turn of all addresses that its name has. Hearing a
-hello leads to a knock. While nobody answers, places where nodes once were are knocked at too.
+hello leads to a knock, and so does a probe of a member that is not known here. While nobody
+answers, places where nodes once were are knocked at too.
 """
 
 from collections import OrderedDict
@@ -46,6 +47,9 @@ KNOWN_FOR: Final = 600.0
 _CALLER_PLACES: Final = 4
 _MAX_CALLERS: Final = 1024
 _CALLER: Final = 8
+# Members that probe us and are not known here: knocks a second in the long run, and at once.
+_CALLED_RATE: Final = 1
+_CALLED_BURST: Final = 5
 # Addresses of a name that are knocked at.
 _MAX_ENDPOINTS: Final = 16
 # Stands for all who come to the door, where new identities of one neighbour are counted.
@@ -95,7 +99,8 @@ class Contacts:
         # Who runs says so by the first half of the nonces of its hellos.
         self._caller = entropy(_CALLER)
         self._callers: OrderedDict[bytes, dict[Endpoint, float]] = OrderedDict()
-        self._lan_knocks = Rate(5, 10)
+        # At who says hello, and at who probes us.
+        self._knocks = Rate(5, 10), Rate(_CALLED_RATE, _CALLED_BURST)
         self._old_place_at = now + FIRST_KNOCK
 
     # --- the clock ---
@@ -219,12 +224,17 @@ class Contacts:
             self._callers.popitem(last=False)
         if place in known:
             return
-        if len(known) >= _CALLER_PLACES or not self._lan_knocks.allow(now):
+        if len(known) >= _CALLER_PLACES or not self._knocks[0].allow(now):
             raise Rejected(Reason.TOO_FAST)
         known[place] = now
         if any(one.up and one.endpoint == place for one in self._context.remotes.values()):
             return
         self.knock(place, now)
+
+    def called(self, endpoint: Endpoint, now: float) -> None:
+        """Knock at a place from which a member asks for us that we do not know: it knows us."""
+        if self._knocks[1].allow(now):
+            self.knock(endpoint, now)
 
     def knock(self, endpoint: Endpoint, now: float) -> None:
         """Knock at a place."""

@@ -94,7 +94,7 @@ class Members:
         if before is not None:
             concerned |= context.trust.rivals(before)
         is_news = self.judge(identity, now)
-        for one in concerned:
+        for one in sorted(concerned):
             self.judge(one, now)
         return is_news
 
@@ -230,7 +230,7 @@ class Members:
         remote = self._context.remotes.get(identity)
         if remote is not None:
             self._show_out(remote, why)
-        for rival in set() if claim is None else trust.rivals(claim):
+        for rival in sorted(set() if claim is None else trust.rivals(claim)):
             self.judge(rival, now)
 
     # --- meeting ---
@@ -248,7 +248,7 @@ class Members:
         self._context.out.effects.append(Save())
         for former in before:
             given_up = Claim(former.name, former.address or None, identity)
-            for rival in trust.rivals(given_up):
+            for rival in sorted(trust.rivals(given_up)):
                 self.judge(rival, now)
 
     def refile(self, pins: Iterable[Pin], now: float) -> None:

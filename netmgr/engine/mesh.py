@@ -121,7 +121,12 @@ class Mesh:
         with self._counting():
             kind, body = open_untrusted(self.context.keys, payload)
             if kind in (frames.PROBE, frames.PROBE_ACK):
-                self.upkeep.receive_probe_untrusted(kind, body, remote, local, now)
+                try:
+                    self.upkeep.receive_probe_untrusted(kind, body, remote, local, now)
+                except Rejected as rejected:
+                    if kind == frames.PROBE and rejected.reason is Reason.UNKNOWN_NODE:
+                        self.contacts.called(remote, now)
+                    raise
             else:
                 self.contacts.receive_untrusted(kind, body, remote, local, now)
         self._settle(now)
@@ -200,9 +205,15 @@ class Mesh:
     def roamed(self, public_key: PublicKey, endpoint: Endpoint, now: float) -> None:
         """The device heard a peer from elsewhere."""
         remote = self.context.by_key.get(public_key)
-        if remote is not None and via_id(endpoint) is None:
+        if remote is None:
+            return
+        if via_id(endpoint) is None:
             self.upkeep.roamed(remote, endpoint, now)
-            self._settle(now)
+        elif self._ways.keep_direct(remote):
+            # The other does without the direct place: it may be dead.
+            remote.pings.suspect(now)
+            self.upkeep.touch(remote, now)
+        self._settle(now)
 
     def relay_failed(self, destination: bytes, failed: bytes, now: float) -> None:
         """A relay on the way to a node cannot hand on to the next."""

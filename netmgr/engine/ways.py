@@ -19,7 +19,7 @@ from netmgr.engine.prefixes import Prefixes
 from netmgr.engine.remote import Direct, NoWay, Remote, Via, Way
 from netmgr.engine.routing import Choice, Graph, Pair, Route
 from netmgr.wire.objects import Edge
-from wgpy.model import PeerChange, Prefix
+from wgpy.model import Endpoint, PeerChange, Prefix
 from wgpy.wire.detour import via
 
 # Seconds from a change to the computation, and between computations.
@@ -85,6 +85,16 @@ class Ways:
         """Take a node's direct place at once, if nothing better led there."""
         if remote.up and remote.endpoint is not None and not isinstance(remote.way, Via):
             self._move(remote, Direct(remote.endpoint), now)
+
+    def keep_direct(self, remote: Remote) -> bool:
+        """Set the device, which a handshake through relays moved, back to the direct place.
+
+        Return whether there is one in use.
+        """
+        if not isinstance(remote.way, Direct):
+            return False
+        self._point(remote, remote.way.endpoint)
+        return True
 
     def forget(self, remote: Remote) -> None:
         """Choose the way to a node without regard for the one in use: a direct one is new."""
@@ -202,14 +212,17 @@ class Ways:
             endpoint, expected = way.endpoint, None
         else:
             endpoint, expected = via(remote.short), self._round_trip(remote)
-        change = PeerChange(remote.public_key, update_only=True, endpoint=endpoint)
-        context.out.effects.append(ChangePeers((change,)))
+        self._point(remote, endpoint)
         context.out.effects.append(Hurry(remote.public_key))
         if old.__class__ is not way.__class__ or isinstance(way, Via):
             remote.pings.begin(now, expected)
         self._moved.append(remote)
         before, after = self._words(old), self._words(way)
         context.out.events.append(events.WayChanged(remote.name, before, after))
+
+    def _point(self, remote: Remote, endpoint: Endpoint) -> None:
+        change = PeerChange(remote.public_key, update_only=True, endpoint=endpoint)
+        self._context.out.effects.append(ChangePeers((change,)))
 
     def _round_trip(self, remote: Remote) -> float:
         """Return what to expect of a path through relays, in seconds."""

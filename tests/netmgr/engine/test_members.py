@@ -118,6 +118,17 @@ def test_a_rival_that_goes_away_lets_the_other_in():
     assert is_in(context, BOB)
 
 
+def test_rivals_are_judged_in_the_order_of_their_identities():
+    for number in range(8):
+        members, context = made()
+        rivals = BOB, Other(f"carol {number}", "carol", "10.1.1.3")
+        liar = Other(f"eve {number}", "bob", "10.1.1.3")
+        hear(members, *(each.record() for each in (*rivals, liar)))
+        assert not context.remotes
+        members.drop(liar.public, "for a test", 1.0)
+        assert list(context.remotes) == sorted(each.public for each in rivals)
+
+
 def test_an_address_that_is_given_up_is_the_nodes_no_more():
     members, context = made()
     hear(members, BOB.record())

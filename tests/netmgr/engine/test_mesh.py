@@ -7,18 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netmgr import effects
+from netmgr.engine.knock import seal
 from netmgr.engine.mesh import EXPIRY_INTERVAL
 from netmgr.engine.signing import Identity, fingerprint
 from netmgr.engine.trust import How
 from netmgr.errors import Reason
 from netmgr.model import StaticPeer
-from netmgr.wire import control
-from tests.netmgr.engine.scenes import all_direct, nodes, seen
+from netmgr.wire import control, frames
+from netmgr.wire.frames import Probe
+from tests.netmgr.engine.scenes import all_direct, cut, nodes, seen, until
 from tests.sim.meshes import Node, everybody_reaches_everybody, static
 from tests.sim.tunnel import prefix
 from tests.sim.world import World
 from wgpy.errors import ConfigError
-from wgpy.model import Endpoint, PublicKey
+from wgpy.model import Endpoint, PublicKey, Secret
 
 ELSEWHERE = Endpoint(bytes([203, 0, 113, 9]), 4242)
 
@@ -45,6 +47,32 @@ def test_a_node_that_was_restarted_is_back_within_three_seconds(which, remembers
             one.send(node, 1)
             node.send(one, 1)
         world.run_for(0.05)
+
+
+def test_a_node_that_lost_its_state_and_its_seed_finds_who_probes_it():
+    alice, bob, carol = nodes()
+    alice.world.run_for(30.0)
+    for other in (bob, carol):
+        cut(alice, other)
+    carol.restart(remembers=False)
+    # First the other has to notice.
+    assert until(carol, bob, ["direct"], 30.0) <= 12.0
+
+
+def test_probes_of_members_nobody_knows_lead_to_a_knock_a_second():
+    alice, _ = nodes(2)
+    world, mesh = alice.world, alice.inner.mesh
+    one, other = Identity(Secret(bytes(32))), Identity(alice.seed)
+    probe = Probe(one.short, other.short, bytes(8), bytes(8))
+    body = probe.encode(frames.PROBE)
+    before = len(world.trace)
+    for number in range(100):
+        payload = seal(mesh.context.keys, frames.PROBE, body, world.entropy())
+        world.inject(alice.host, payload, ELSEWHERE)
+        assert mesh.context.out.drops[Reason.UNKNOWN_NODE] == number + 1
+        world.run_for(0.02)
+    sent = [each for each in world.trace[before:] if each.destination == ELSEWHERE]
+    assert 5 <= len(sent) <= 8
 
 
 def test_on_a_lan_without_any_file_nodes_find_each_other_within_five_seconds():

@@ -28,7 +28,8 @@ from tests.sim.meshes import Node, everybody_reaches_everybody
 from tests.sim.nat import Nat
 from tests.sim.tunnel import v4
 from tests.sim.world import Link, World
-from wgpy.model import Endpoint
+from wgpy.model import DeviceChange, Endpoint, PeerChange
+from wgpy.wire.detour import via
 
 ELSEWHERE = Endpoint(bytes([203, 0, 113, 9]), 4242)
 
@@ -235,7 +236,7 @@ def test_a_probe_of_anybody_else_is_counted_and_answered_by_silence():
     before = len(alice.world.trace)
     for payload, reason in (
         (frame(bob, carol, frames.PROBE), Reason.NOT_FOR_US),
-        (frame(stranger, alice, frames.PROBE), Reason.UNKNOWN_NODE),
+        (frame(stranger, alice, frames.PROBE_ACK), Reason.UNKNOWN_NODE),
         (frame(bob, alice, frames.PROBE, key=bytes(32)), Reason.NOT_AUTHENTIC),
         (frame(bob, alice, frames.PROBE_ACK), Reason.UNASKED),
     ):
@@ -373,6 +374,29 @@ def test_a_node_that_roams_is_followed_and_asked():
     assert seen(alice, bob).endpoint == moved
     assert seen(alice, bob).trials[moved].kind is Kind.OBSERVED
     assert alice.way(bob) == "direct"
+
+
+@pytest.mark.parametrize(("works", "way"), [(True, "direct"), (False, "alice")])
+def test_a_device_moved_by_a_handshake_through_relays_is_set_back_and_the_place_doubted(
+    works, way
+):
+    alice, bob, carol = nodes()
+    world, device = alice.world, carol.inner.device
+    world.run_for(30.0)
+    if not works:
+        cut(bob, carol)
+    key, place = Identity(bob.seed).wireguard_public, seen(carol, bob).endpoint
+    moved = via(Identity(bob.seed).short)
+    change = PeerChange(key, update_only=True, endpoint=moved)
+    device.configure(DeviceChange(peers=(change,)), world.now)
+    carol.inner.mesh.roamed(key, moved, world.now)
+    carol.inner.settle(world.now)
+    assert device.peer_endpoint(key) == place
+    world.run_for(3.0)
+    assert carol.way(bob) == way
+    # It is nothing to one that is reached through relays anyway.
+    carol.inner.mesh.roamed(key, moved, world.now)
+    assert carol.inner.mesh.take_effects() == [] or works
 
 
 def test_a_place_where_a_node_is_met_is_probed_if_there_is_a_way():
