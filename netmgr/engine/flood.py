@@ -14,7 +14,8 @@ each neighbour, objects of each identity and the bytes of all, and how often one
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from netmgr.engine.holding import Held, Holding, Standing, Value, read_untrusted, spend
+from netmgr.engine.holding import Held, Holding, Standing, Value, read_untrusted
+from netmgr.engine.pace import spend
 from netmgr.engine.signing import short_id
 from netmgr.errors import Reason, Rejected
 from netmgr.wire import objects
@@ -45,14 +46,6 @@ class OwnEcho(NamedTuple):
 
     kind: int
     seq: int
-
-
-class Version(NamedTuple):
-    """Three counters; each goes up when what is read of that kind changes."""
-
-    records: int = 0
-    links: int = 0
-    routes: int = 0
 
 
 class Expired(NamedTuple):
@@ -123,7 +116,6 @@ class Objects:
         self._newcomers: dict[bytes, float] = {}
         self._sums = Sums()
         self._news = News()
-        self._version = Version()
 
     def __len__(self) -> int:
         """Return the number of identities."""
@@ -165,6 +157,11 @@ class Objects:
         self._keep_object(holding, signed, value, due, now)
         self._news.floods[signed.identity, signed.kind, signed.part] = (blob, sender)
         return signed
+
+    @property
+    def has_floods(self) -> bool:
+        """Whether there is something to pass on."""
+        return bool(self._news.floods)
 
     def take_floods(self) -> list[tuple[bytes, bytes | None]]:
         """Return what came in since the last call, and whom not to send it to.
@@ -259,11 +256,6 @@ class Objects:
         return (found + found)[start:end]
 
     # --- what is known ---
-
-    @property
-    def version(self) -> Version:
-        """What to compare with a former one, to learn whether something changed."""
-        return self._version
 
     def identities(self) -> tuple[bytes, ...]:
         """Return all identities, also those that left or are held for their addresses."""
@@ -369,10 +361,8 @@ class Objects:
     def _keep_object(
         self, holding: Holding, signed: Signed, value: Value, due: float | None, now: float
     ) -> None:
-        before = _reading(holding)
         new, old = holding.put(signed, value, due, now)
         self._sums.change(holding.short, [new], old)
-        self._count(before, _reading(holding))
 
     def _let_go(self, holding: Holding, now: float) -> None:
         identity = holding.identity
@@ -383,16 +373,3 @@ class Objects:
         self._gone[identity] = (holding.newest(objects.RECORD), now)
         if len(self._gone) > MAX_GONE:
             del self._gone[next(iter(self._gone))]
-        self._count(_reading(holding), (None, (), ()))
-
-    def _count(self, before: tuple[object, ...], after: tuple[object, ...]) -> None:
-        changes = (int(one != other) for one, other in zip(before, after, strict=True))
-        pairs = zip(self._version, changes, strict=True)
-        self._version = Version(*(count + change for count, change in pairs))
-
-
-def _reading(holding: Holding) -> tuple[object, ...]:
-    """Return what the three counters are about."""
-    if holding.has_left:
-        return (holding.record, holding.accepts, True), (), ()
-    return (holding.record, holding.accepts, False), holding.edges, holding.offers

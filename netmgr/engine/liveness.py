@@ -10,7 +10,7 @@ from typing import Final
 
 from netmgr.engine.measure import Loss, Srtt
 
-PING_INTERVAL: Final = 8.5
+PING_INTERVAL: Final = 7.5
 FAST_INTERVAL: Final = 0.25
 # A direct way is measured so often before the regular interval begins: the first round trips,
 # of hosts that have just started, say little.
@@ -101,6 +101,10 @@ class Liveness:
     def suspect(self, now: float) -> None:
         """Ask at once, thrice if need be: the node says that it does not reach us."""
         self._suspected = True
+        self.ask(now)
+
+    def ask(self, now: float) -> None:
+        """Ask at once, and more often until there is an answer."""
         if self._unanswered_at is None or self._unanswered_at > now - self.patience:
             self._unanswered_at = now - self.patience
             self.next_at = now

@@ -34,6 +34,8 @@ from wgpy.wire.detour import via_id
 
 # Seconds between searches for nodes that were not heard of for too long.
 EXPIRY_INTERVAL: Final = 300.0
+# Seconds between two times that news is passed on: what comes meanwhile goes together.
+FLOOD_GAP: Final = 0.05
 # Of each node so many comparisons and requests for objects are answered: seconds each takes,
 # and at once.
 COMPARE_RATE: Final = (0.5, 8)
@@ -71,11 +73,14 @@ class Mesh:
             settings, identity, keys, entropy, next_seq, channel, objects, trust
         )
         self.members = Members(self.context)
-        self._ways = Ways(self.context, self.members)
-        self.upkeep = Upkeep(self.context, self._changed, self._ways, now)
+        self.ways = Ways(self.context, self.members)
+        self.upkeep = Upkeep(self.context, self._changed, self.ways, now)
         self.announcer = Announcer(self.context, now)
         self.contacts = Contacts(self.context, self.members, self._met, now)
         self._expire_at = now + EXPIRY_INTERVAL
+        # When news may be passed on; infinite while there is none.
+        self._flood_at = float("inf")
+        self._flooded_at = float("-inf")
 
     # --- what was saved ---
 
@@ -151,9 +156,15 @@ class Mesh:
 
     def handle_deadline(self, now: float) -> None:
         """Act on what is due; the next deadline is later than `now`."""
-        for part in (self.contacts, self.upkeep, self.announcer, self._ways):
+        for part in (self.contacts, self.upkeep, self.announcer):
             if part.next_at() <= now:
                 part.handle(now)
+        if self.ways.next_at() <= now:
+            self.ways.handle(now)
+            self.upkeep.choose_neighbours(now)
+            for remote in self.ways.take_doubted():
+                remote.lost_by_another(now)
+                self.upkeep.touch(remote, now)
         if self._expire_at <= now:
             self._expire_at = now + EXPIRY_INTERVAL
             self._expire(now)
@@ -165,8 +176,9 @@ class Mesh:
             (self.contacts.next_at(), "knocks"),
             (self.upkeep.next_at(), "pings"),
             (self.announcer.next_at(), "announcements"),
-            (self._ways.next_at(), "routes"),
+            (self.ways.next_at(), "routes"),
             (self._expire_at, "expiry"),
+            (self._flood_at, "news"),
         )
         at, why = min(times)
         return Deadline(at, why)
@@ -209,7 +221,7 @@ class Mesh:
             return
         if via_id(endpoint) is None:
             self.upkeep.roamed(remote, endpoint, now)
-        elif self._ways.keep_direct(remote):
+        elif self.ways.keep_direct(remote):
             # The other does without the direct place: it may be dead.
             remote.pings.suspect(now)
             self.upkeep.touch(remote, now)
@@ -217,7 +229,7 @@ class Mesh:
 
     def relay_failed(self, destination: bytes, failed: bytes, now: float) -> None:
         """A relay on the way to a node cannot hand on to the next."""
-        self._ways.relay_failed(destination, failed, now)
+        self.ways.relay_failed(destination, failed, now)
         self._settle(now)
 
     def resolved(
@@ -243,6 +255,7 @@ class Mesh:
         for remote in self.context.remotes.values():
             remote.doubt(now)
             self.upkeep.touch(remote, now)
+        self.ways.stale(now)
         self._settle(now)
 
     def set_settings(self, settings: Settings, now: float) -> None:
@@ -286,12 +299,7 @@ class Mesh:
     def leave(self, now: float) -> None:
         """Say goodbye to everybody."""
         self.announcer.leave(now)
-        self._flood()
-
-    @property
-    def ways(self) -> Ways:
-        """How nodes are reached."""
-        return self._ways
+        self._flood(now)
 
     # --- inside ---
 
@@ -328,41 +336,35 @@ class Mesh:
 
     def _changed(self, remote: Remote, now: float) -> None:
         """A direct way has come, gone, or got another length."""
-        self._ways.follow(remote, now)
-        self._ways.stale(now)
+        self.ways.follow(remote, now)
         if not remote.up:
             self.contacts.lost(remote, now)
-        neighbours = [
-            remote
-            for remote in self.context.remotes.values()
-            if remote.up and self.upkeep.is_neighbour(remote)
-        ]
-        self.announcer.links(neighbours, now)
+        self.announcer.links(self.upkeep.neighbours(), now)
 
     def _settle(self, now: float) -> None:
         """Bring in step what depends on what has changed; at the end of each input."""
         if self.members.changed or self.upkeep.unsettled:
-            self.members.changed = False
-            self.upkeep.choose_neighbours(now)
-            self._ways.stale(now)
+            self.members.changed = self.upkeep.unsettled = False
+            self.ways.stale(now)
         if self.announcer.next_at() <= now:
             self.announcer.handle(now)
-        for remote in self._ways.take_moved():
+        for remote in self.ways.take_moved():
             self.upkeep.touch(remote, now)
-        self._flood()
+        if self.context.objects.has_floods:
+            self._flood_at = max(now, self._flooded_at + FLOOD_GAP)
+            if self._flood_at <= now:
+                self._flood(now)
 
-    def _flood(self) -> None:
+    def _flood(self, now: float) -> None:
         """Pass on what is new to all neighbours but who told us."""
+        self._flood_at, self._flooded_at = float("inf"), now
         floods = self.context.objects.take_floods()
-        if not floods:
-            return
-        for remote in self.context.remotes.values():
-            if remote.up:
-                blobs = [blob for blob, source in floods if source != remote.short]
-                self._send_all(remote, control.pack_objects(blobs))
+        for remote in self.upkeep.neighbours():
+            blobs = [blob for blob, source in floods if source != remote.short]
+            self._send_all(remote, control.pack_objects(blobs))
 
     def _expire(self, now: float) -> None:
-        in_use = self._ways.in_use()
+        in_use = self.ways.in_use()
         for identity in self.context.objects.expire(now, in_use).dropped:
             self.members.drop(identity, "not heard of for a week", now)
 

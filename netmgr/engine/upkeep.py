@@ -35,16 +35,16 @@ BUSY_TICK: Final = 0.3
 IDLE_TICK: Final = 0.5
 # Seconds after the first call for probes at which it is repeated.
 CALLS: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 300.0)
+# Seconds between looks for others in place of neighbours that do not answer.
+CHOOSE_INTERVAL: Final = 5.0
 # A direct way that was lost twice within so many seconds has to prove itself for a while.
 FLAP_TIME: Final = 60.0
-# Seconds between two comparisons of what two neighbours hold.
-COMPARE_INTERVAL: Final = 2.0
 # Of each kind of message of one node so many are answered: seconds each takes, and at once.
 PING_RATE: Final = (0.1, 20)
 PROBE_RATE: Final = (0.02, 64)
 CALL_RATE: Final = (2.0, 4)
 _TXID_SIZE: Final = 8
-_PASSIVE: Final = 1.15
+_PASSIVE: Final = 1.08
 # Seconds from an own measurement for which being asked is enough.
 PASSIVE_FOR: Final = 60.0
 # What two ends may measure differently: a share, or seconds.
@@ -67,10 +67,10 @@ class Upkeep:
         self._relayed_dead = ways.relayed_dead
         self._new_way = ways.forget
         self._deadlines: Deadlines[Remote] = Deadlines()
-        self._tick_at = now
+        self._tick_at = self._choose_at = now
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
-        self._neighbours = Neighbours(context)
+        self._neighbours = Neighbours(context, ways.is_reachable)
         self.witnesses = Witnesses(context)
 
     # --- the clock ---
@@ -90,15 +90,20 @@ class Upkeep:
 
     def choose_neighbours(self, now: float) -> None:
         """Choose whom to keep a direct way to; after nodes have come or gone."""
-        self.unsettled = False
-        for gone in [one for one in self._context.remotes.values() if self._has_left(one)]:
-            self._gave_up(gone, now)
+        for remote in self._context.remotes.values():
+            if remote.up and self._context.objects.has_left(remote.identity):
+                self._gave_up(remote, now)
         for remote in self._neighbours.choose():
             self.touch(remote, now)
 
     def is_neighbour(self, remote: Remote) -> bool:
         """Tell whether a direct way to a node is kept and told of."""
         return self._neighbours.wants(remote) or remote.wants_us
+
+    def neighbours(self) -> list[Remote]:
+        """Return the neighbours that answer."""
+        remotes = self._context.remotes.values()
+        return [one for one in remotes if one.up and self.is_neighbour(one)]
 
     def touch(self, remote: Remote, now: float) -> None:
         """Compute anew when something is due for a node."""
@@ -281,15 +286,9 @@ class Upkeep:
             self._changed(remote, now)
 
     def _compare(self, remote: Remote, digest: bytes, now: float) -> None:
-        calls = remote.calls
-        before, calls.differs = calls.differs, digest != self._context.objects.total_digest()
-        if not calls.differs:
-            return
-        # What is under way makes a difference, too; one that lasts is to be looked at.
-        fresh = calls.compared_at < (calls.session_at or 0)
-        if fresh or (before and now - calls.compared_at >= COMPARE_INTERVAL):
-            calls.compared_at = now
-            self._send(remote, control.DIGEST, b"".join(self._context.objects.digest()))
+        objects = self._context.objects
+        if remote.differs(digest != objects.total_digest(), now):
+            self._send(remote, control.DIGEST, b"".join(objects.digest()))
 
     # --- inside: the clock ---
 
@@ -302,6 +301,10 @@ class Upkeep:
                 busy = True
                 self.touch(remote, now)
         self._tick_at = now + (BUSY_TICK if busy else IDLE_TICK)
+        if self._choose_at <= now:
+            self._choose_at = now + CHOOSE_INTERVAL
+            if self._neighbours.lacks_some:
+                self.choose_neighbours(now)
 
     def _work(self, remote: Remote, now: float) -> None:
         if remote.pings.miss(now):
@@ -330,9 +333,6 @@ class Upkeep:
             self._relayed_dead(remote, now)
         elif remote.up:
             self._gave_up(remote, now)
-
-    def _has_left(self, remote: Remote) -> bool:
-        return remote.up and self._context.objects.has_left(remote.identity)
 
     def _came_up(self, remote: Remote, now: float, *, fresh: bool) -> None:
         self.unsettled = True
@@ -379,8 +379,8 @@ class Upkeep:
         self._send(remote, control.CALL_ME, body, flag=answer)
 
     def _send(self, remote: Remote, kind: int, body: bytes, *, flag: bool = False) -> None:
-        payload = control.encode(kind, body, flag=flag)
-        self._context.out.effects.append(SendInner(remote.public_key, (payload,)))
+        payloads = (control.encode(kind, body, flag=flag),)
+        self._context.out.effects.append(SendInner(remote.public_key, payloads))
 
     def _probe(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         context = self._context
