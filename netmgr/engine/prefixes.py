@@ -2,7 +2,8 @@
 
 A prefix for which the file names nodes goes to the first of these that offers it and can be
 reached; any other to the one it went to, then to the offer of the least metric, then to the
-nearest. Nobody gets, whoever offers:
+nearest. What once went where the file says goes nowhere while none of its nodes can be reached,
+not out of the tunnel. Nobody gets, whoever offers:
 
 - what overlaps the network's own addresses, of either family;
 - what holds a place where a node, or this one, is reached outside of the tunnel, or a default
@@ -27,12 +28,16 @@ _Networks: TypeAlias = dict[tuple[int, int], set[int]]
 
 
 class Prefixes:
-    """Who is given which prefix; `chosen` is how it is at the moment."""
+    """Who is given which prefix; `chosen` is how it is at the moment.
+
+    `closed` are those that go into the tunnel all the same, where nobody takes them.
+    """
 
     def __init__(
         self, context: Context, members: Members, route: Callable[[Remote], Route | None]
     ) -> None:
         self.chosen: dict[Prefix, Remote] = {}
+        self.closed: tuple[Prefix, ...] = ()
         self._context = context
         self._members = members
         self._route = route
@@ -64,8 +69,11 @@ class Prefixes:
                 chosen[prefix] = bidder
             for remote in able if why else ():
                 self._refuse(remote, prefix, why)
-        if chosen != self.chosen:
-            self._hand_over(chosen)
+        named = dict.fromkeys(prefix for prefix, _ in self._context.settings.via)
+        taken = {*self.chosen, *self.closed}
+        closed = tuple(one for one in named if one in taken and one not in chosen)
+        if (chosen, closed) != (self.chosen, self.closed):
+            self._hand_over(chosen, closed)
 
     # --- inside ---
 
@@ -106,9 +114,12 @@ class Prefixes:
             event = events.RouteRefused(remote.name, str(prefix), why)
             self._context.out.events.append(event)
 
-    def _hand_over(self, chosen: dict[Prefix, Remote]) -> None:
+    def _hand_over(self, chosen: dict[Prefix, Remote], closed: tuple[Prefix, ...]) -> None:
         concerned = dict.fromkeys([*self.chosen.values(), *chosen.values()])
-        self.chosen = chosen
+        for prefix in (one for one in closed if one not in self.closed):
+            event = events.PrefixClosed(str(prefix), tuple(self._names(prefix)))
+            self._context.out.events.append(event)
+        self.chosen, self.closed = chosen, closed
         changes = []
         for remote in concerned:
             if self._context.remotes.get(remote.identity) is remote:
@@ -123,7 +134,7 @@ class Prefixes:
                     )
                 )
         self._context.out.effects.append(ChangePeers(tuple(changes)))
-        self._context.out.effects.append(SetPrefixes(tuple(chosen)))
+        self._context.out.effects.append(SetPrefixes((*chosen, *closed)))
 
 
 class _Outside:

@@ -1,5 +1,7 @@
 """Prefixes behind nodes: who is given which, and what is given to nobody."""
 
+from dataclasses import replace
+
 from netmgr import events
 from netmgr.engine.signing import address6
 from netmgr.wire import objects
@@ -85,6 +87,50 @@ def test_the_file_names_who_serves_in_its_order_and_nobody_else():
     assert given(alice) == {SITE: "carol"}
     assert given(bob) == {SITE: "carol"}
     assert given(dave) == {}
+
+
+def closed(node: Node) -> list[tuple[str, tuple[str, ...]]]:
+    return [(e.prefix, e.names) for e in node.told if isinstance(e, events.PrefixClosed)]
+
+
+def test_what_went_where_the_file_says_goes_nowhere_while_nobody_of_it_is_reached():
+    alice, bob, carol = made(
+        {"via": ((DEFAULT, "bob"), (DEFAULT, "carol"), (SITE, "bob"))},
+        {"exit_node": True, "routes": (SITE,)},
+        {"exit_node": True, "routes": (SITE,)},
+    )
+    world, ways = alice.world, alice.inner.mesh.ways
+    assert given(alice) == {DEFAULT: "bob", SITE: "bob"}
+    bob.host.up = False
+    assert world.run_while(lambda: given(alice) != {DEFAULT: "carol"}, 15.0)
+    assert ways.closed() == (SITE,)
+    assert set(alice.prefixes) == {DEFAULT, SITE}
+    carol.host.up = False
+    assert world.run_while(lambda: given(alice) != {}, 15.0)
+    assert ways.closed() == (DEFAULT, SITE)
+    assert set(alice.prefixes) == {DEFAULT, SITE}
+    assert closed(alice) == [(str(SITE), ("bob",)), (str(DEFAULT), ("bob", "carol"))]
+    bob.host.up = True
+    assert world.run_while(lambda: given(alice) != {DEFAULT: "bob", SITE: "bob"}, 60.0)
+    assert ways.closed() == ()
+
+
+def test_what_the_file_does_not_ask_for_any_more_is_open_again():
+    alice, bob, _ = made({"via": ((DEFAULT, "bob"),)}, {"exit_node": True}, {})
+    bob.inner.mesh.leave(bob.world.now)
+    bob.inner.settle(bob.world.now)
+    bob.world.run_for(0.4)
+    mesh = alice.inner.mesh
+    assert mesh.ways.closed() == (DEFAULT,)
+    mesh.set_settings(replace(mesh.context.settings, via=()), alice.world.now)
+    alice.inner.settle(alice.world.now)
+    alice.world.run_for(0.4)
+    assert mesh.ways.closed() == alice.prefixes == ()
+
+
+def test_what_never_went_through_a_node_is_not_closed():
+    (alice,) = made({"via": ((DEFAULT, "bob"),)})
+    assert alice.inner.mesh.ways.closed() == alice.prefixes == ()
 
 
 def test_the_least_metric_wins_and_an_offer_made_twice_is_one():
