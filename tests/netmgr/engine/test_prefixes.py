@@ -3,14 +3,15 @@
 from dataclasses import replace
 
 from netmgr import events
+from netmgr.effects import SendDatagram
 from netmgr.engine.signing import address6
 from netmgr.wire import objects
 from netmgr.wire.objects import Offer
 from tests.netmgr.engine.scenes import NAMES, SEED, meet, nodes, seen
 from tests.sim.meshes import Node
-from tests.sim.tunnel import packet, prefix
+from tests.sim.tunnel import packet, prefix, v4
 from tests.sim.world import World
-from wgpy.model import Prefix
+from wgpy.model import Endpoint, Prefix
 
 SITE = prefix("172.16.0.0/16")
 DEFAULT = prefix("0.0.0.0/0")
@@ -59,6 +60,25 @@ def test_of_two_gateways_one_serves_and_the_other_takes_over():
     gateway.host.up = True
     world.run_for(60.0)
     assert given(alice) == {SITE: other.name}, "it stays where it is"
+
+
+def test_a_gateway_that_is_silent_while_ways_die_gives_way_to_another():
+    via = {"via": ((SITE, "bob"), (SITE, "carol"))}
+    alice, bob, carol = made(dict(via), {"routes": (SITE,)}, {"routes": (SITE,)})
+    mesh, pings = alice.inner.mesh, seen(alice, bob).pings
+    for deaths, gateway in ((1, "bob"), (2, "carol")):
+        pings.died()
+        assert pings.deaths == deaths
+        mesh.ways.handle(alice.world.now)
+        assert given(alice) == {SITE: gateway}
+    pings.observe(alice.world.now, rx_grew=True, tx_grew=False)
+    mesh.ways.handle(alice.world.now)
+    assert given(alice) == {SITE: "bob"}
+    for other in (bob, carol):
+        for _ in range(2):
+            seen(alice, other).pings.died()
+    mesh.ways.handle(alice.world.now)
+    assert given(alice) == {SITE: "bob"}, "one that may be gone is better than none"
 
 
 def test_a_gateway_that_leaves_loses_its_prefixes_at_once():
@@ -143,6 +163,20 @@ def test_the_least_metric_wins_and_an_offer_made_twice_is_one():
     assert given(alice) == {SITE: "bob"}
 
 
+def test_a_place_behind_a_gateway_is_no_way_round_the_tunnel():
+    """The host would send what is for it through the gateway: a tunnel within the tunnel."""
+    alice, bob, carol = made({}, {"routes": (SITE,)}, {})
+    inside = Endpoint(v4("172.16.0.3"), 50003)
+    for one, probed in ((alice, False), (bob, True)):
+        mesh = one.inner.mesh
+        mesh.upkeep.found(seen(one, carol), inside, one.world.now)
+        sent = [each.remote for each in mesh.take_effects() if isinstance(each, SendDatagram)]
+        assert (inside in sent) is probed
+    context = alice.inner.mesh.context
+    context.networks = (prefix("172.16.0.0/24"),)
+    assert not context.is_tunnelled(inside), "it is on our LAN"
+
+
 def test_what_overlaps_the_network_is_refused_and_told_once():
     alice, bob, _ = nodes()
     net_id = alice.inner.mesh.context.keys.net_id
@@ -166,6 +200,17 @@ def test_what_overlaps_the_network_is_refused_and_told_once():
     alice.send(bob, 1)
     alice.world.run_for(0.5)
     assert bob.got(alice) == [1]
+
+
+def test_a_refusal_says_what_would_be_cut_off():
+    alice, bob, _ = nodes()
+    for bad in ("192.0.2.1", "192.0.2.3"):
+        offer(bob, Offer(prefix(bad), 0))
+    why = [each.why for each in alice.told if isinstance(each, events.RouteRefused)]
+    assert why == [
+        "it holds 192.0.2.1, an address of this host",
+        "it holds 192.0.2.3, where carol is reached",
+    ]
 
 
 def test_places_outside_may_be_covered_where_the_file_wants_it():
