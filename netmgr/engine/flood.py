@@ -101,14 +101,16 @@ def bucket_of(short: bytes) -> int:
 class Objects:
     """All objects of a network that one node holds.
 
-    `verify` takes identity, message and signature, and raises Rejected.
+    `verify` takes identity, message and signature, and raises Rejected. `strangers` is how many
+    identities that nobody vouches for there may be, if few are vouched for.
     """
 
-    def __init__(self, net_id: bytes, verify: Verify, own_identity: bytes) -> None:
-        self._net_id = net_id
-        self._verify = verify
-        self._own = own_identity
-        self._kept = {own_identity}
+    def __init__(
+        self, net_id: bytes, verify: Verify, own: bytes, strangers: int = MIN_STRANGERS
+    ) -> None:
+        self._net_id, self._verify, self._own = net_id, verify, own
+        self._strangers = strangers
+        self._kept = {own}
         self._holdings: dict[bytes, Holding] = {}
         self._shorts: dict[bytes, bytes] = {}
         # The newest RECORD of identities let go, and when: others may hold them for longer.
@@ -148,7 +150,7 @@ class Objects:
         due = self._due_untrusted(holding, signed, sender, now)
         self._verify(signed.identity, *objects.signed_part(self._net_id, signed))
         if holding is None:
-            holding = self._admit(signed.identity, sender, now)
+            holding = self._admit(signed.identity, now)
         if standing is Standing.RIVAL:
             self._news.conflicts[signed.identity] = None
             if not holding.yields_to(signed):
@@ -214,12 +216,9 @@ class Objects:
             elif not holding.absent:
                 holding.absent = True
                 unreachable.append(identity)
-        for identity, (_, at) in list(self._gone.items()):
-            if now - at >= FORGOTTEN_AFTER:
-                del self._gone[identity]
-        for sender, due in list(self._newcomers.items()):
-            if due <= now:
-                del self._newcomers[sender]
+        gone, newcomers = self._gone.items(), self._newcomers.items()
+        self._gone = {one: let for one, let in gone if now - let[1] < FORGOTTEN_AFTER}
+        self._newcomers = {sender: due for sender, due in newcomers if due > now}
         return Expired(tuple(unreachable), tuple(dropped))
 
     # --- where two nodes differ ---
@@ -312,12 +311,14 @@ class Objects:
 
     @property
     def _most(self) -> int:
-        return max(MIN_STRANGERS, STRANGERS_PER_KEPT * len(self._kept))
+        least = min(self._strangers, MIN_STRANGERS)
+        return max(least, STRANGERS_PER_KEPT * len(self._kept))
 
     def _due_untrusted(
         self, holding: Holding | None, signed: Signed, sender: bytes | None, now: float
     ) -> float | None:
-        """Check bounds before the dear part; return `due` for Holding.put."""
+        """Check bounds, also of what is new, before the dear part; return `due` for put."""
+        is_new = holding is None and signed.identity not in self._kept
         holding = holding or Holding(signed.identity, b"", now)
         size = self._sums.size + len(signed.blob)
         too_big = size > self._most * BYTES_PER_IDENTITY and signed.identity not in self._kept
@@ -325,20 +326,20 @@ class Objects:
             raise Rejected(Reason.TOO_MANY)
         if sender is None:
             return None
-        due = holding.paced(signed, now)
-        if due is None:
+        if is_new:
+            due = self._newcomers.get(sender, 0.0)
+            spent = spend(due, now, NEWCOMER_INTERVAL, NEWCOMER_BURST)
+            if spent is None:
+                raise Rejected(Reason.TOO_FAST)
+            self._newcomers[sender] = spent
+        paced = holding.paced(signed, now)
+        if paced is None:
             raise Rejected(Reason.TOO_FAST)
-        return due
+        return paced
 
-    def _admit(self, identity: bytes, sender: bytes | None, now: float) -> Holding:
+    def _admit(self, identity: bytes, now: float) -> Holding:
         """Make room for an identity; a stranger that went away gives way to a new one."""
         if identity not in self._kept:
-            if sender is not None:
-                due = self._newcomers.get(sender, 0.0)
-                spent = spend(due, now, NEWCOMER_INTERVAL, NEWCOMER_BURST)
-                if spent is None:
-                    raise Rejected(Reason.TOO_FAST)
-                self._newcomers[sender] = spent
             self._make_room(now)
         holding = Holding(identity, short_id(identity), now)
         self._holdings[identity] = holding

@@ -33,10 +33,12 @@ class Liveness:
     def __init__(self, now: float) -> None:
         self.next_at = now
         self.missed = 0
+        # Ways that died, one after the other, since something of the node came in.
+        self.deaths = 0
         self.traffic_at = float("-inf")
         # When the round trip of the direct way was measured here.
         self.measured_at = float("-inf")
-        self._srtt, self._loss = Srtt(), Loss()
+        self._measured = (Srtt(), Loss())
         # Of the way through relays in use, None while none is.
         self._expected: float | None = None
         # When something was sent that nothing came back for; None if all is well.
@@ -54,9 +56,13 @@ class Liveness:
         self.missed, self._unanswered_at, self.next_at = 0, None, now
         self._suspected = False
 
+    def died(self) -> None:
+        """Count the way in use as dead; the next one is asked anew."""
+        self.missed, self.deaths = 0, self.deaths + 1
+
     def forget(self) -> None:
         """Forget what was measured of the direct way: it is dead."""
-        self._srtt, self._loss = Srtt(), Loss()
+        self._measured = (Srtt(), Loss())
 
     def measure(self, rtt: float) -> None:
         """Take a round trip of the direct way, in seconds."""
@@ -92,7 +98,7 @@ class Liveness:
     def observe(self, now: float, *, rx_grew: bool, tx_grew: bool) -> None:
         """Follow the traffic of the tunnel since the last look."""
         if rx_grew:
-            self._heard_at, self._unanswered_at = now, None
+            self._heard_at, self._unanswered_at, self.deaths = now, None, 0
         if tx_grew:
             self.traffic_at = now
             if not rx_grew and self._unanswered_at is None:
@@ -168,11 +174,19 @@ class Liveness:
         if self._in_doubt:
             self.next_at = max(self.next_at, sent_at + interval)
         self.missed, self._unanswered_at, self._heard_at = 0, None, now
-        self._suspected = False
+        self._suspected, self.deaths = False, 0
         self._let_wait_no_more([one for one, at in self._waiting.items() if at <= sent_at])
         return sent_at
 
     # --- inside ---
+
+    @property
+    def _srtt(self) -> Srtt:
+        return self._measured[0]
+
+    @property
+    def _loss(self) -> Loss:
+        return self._measured[1]
 
     @property
     def _in_doubt(self) -> bool:

@@ -17,11 +17,12 @@ from netmgr.engine.announce import Announcer
 from netmgr.engine.common import Channel, Context
 from netmgr.engine.contacts import Contacts
 from netmgr.engine.flood import Objects
+from netmgr.engine.holding import spend
 from netmgr.engine.knock import open_untrusted
-from netmgr.engine.members import Members
+from netmgr.engine.members import Members, file_pins
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import Identity, NetworkKeys, verify_untrusted
-from netmgr.engine.trust import How, Pin, Trust
+from netmgr.engine.trust import Pin, Trust
 from netmgr.engine.upkeep import Upkeep
 from netmgr.engine.ways import Ways
 from netmgr.errors import Reason, Rejected
@@ -39,6 +40,10 @@ FLOOD_GAP: Final = 0.05
 # Of each node so many comparisons and requests for objects are answered: seconds each takes,
 # and at once.
 COMPARE_RATE: Final = (0.5, 8)
+# So many forged objects of one neighbour are looked at; after that none of it, as long.
+FORGED_RATE: Final = (0.1, 32)
+# Identities that nobody vouches for, beyond one for each address that there is.
+SPARE_STRANGERS: Final = 64
 Verifier = Callable[[bytes, bytes, bytes], None]
 
 
@@ -67,8 +72,9 @@ class Mesh:
         verify: Verifier = verify_untrusted,
     ) -> None:
         keys = NetworkKeys(settings.network.shared_key)
-        objects = Objects(keys.net_id, verify, identity.public)
-        trust = Trust(settings.network.subnet, _file_pins(settings, identity))
+        strangers = SPARE_STRANGERS + (1 << 32 - settings.network.subnet.length)
+        objects = Objects(keys.net_id, verify, identity.public, strangers)
+        trust = Trust(settings.network.subnet, file_pins(settings, identity))
         self.context = Context(
             settings, identity, keys, entropy, next_seq, channel, objects, trust
         )
@@ -262,7 +268,7 @@ class Mesh:
         """Follow changed files; identity, network and address stay."""
         self.context.settings = settings
         self.contacts.set_seeds(settings.seeds, now)
-        self.members.refile(_file_pins(settings, self.context.identity), now)
+        self.members.refile(file_pins(settings, self.context.identity), now)
         self.announcer.routes(now)
         self._settle(now)
 
@@ -306,8 +312,11 @@ class Mesh:
     def _receive_objects(self, remote: Remote, message: Message, now: float) -> None:
         match message.kind:
             case control.OBJECTS:
+                if spend(remote.calls.spent.get(message.kind, 0.0), now, *FORGED_RATE) is None:
+                    raise Rejected(Reason.TOO_FAST)
                 for blob in control.unpack_objects_untrusted(message.body):
-                    self._receive_object(blob, remote.short, now)
+                    if self._receive_object(blob, remote.short, now) is Reason.BAD_SIGNATURE:
+                        remote.limit(message.kind, FORGED_RATE, now)
             case control.DIGEST:
                 digest = control.decode_digest_untrusted(message.body)
                 remote.limit(message.kind, COMPARE_RATE, now)
@@ -325,11 +334,16 @@ class Mesh:
             case _:
                 return
 
-    def _receive_object(self, blob: bytes, sender: bytes | None, now: float) -> None:
-        with self._counting():
+    def _receive_object(self, blob: bytes, sender: bytes | None, now: float) -> Reason | None:
+        """Take an object; return why it is rejected."""
+        try:
             echo = self.members.receive_untrusted(blob, sender, now)
-            if echo is not None:
-                self.announcer.echoed(echo, now)
+        except Rejected as rejected:
+            self.context.out.drops[rejected.reason] += 1
+            return rejected.reason
+        if echo is not None:
+            self.announcer.echoed(echo, now)
+        return None
 
     def _met(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         self.upkeep.found(remote, endpoint, now)
@@ -383,14 +397,3 @@ class Mesh:
             yield
         except Rejected as rejected:
             self.context.out.drops[rejected.reason] += 1
-
-
-def _file_pins(settings: Settings, identity: Identity) -> list[Pin]:
-    """Return what belongs to whom without doubt: to us, and what `id:` in the file says."""
-    pins = [Pin(settings.name, settings.address, identity.public, How.FILE)]
-    pins += [
-        Pin("", peer.address, peer.identity, How.FILE)
-        for peer in settings.network.peers
-        if peer.identity is not None and peer.address not in (None, settings.address)
-    ]
-    return pins

@@ -328,7 +328,7 @@ class Upkeep:
         self.touch(remote, now)
 
     def _died(self, remote: Remote, now: float) -> None:
-        remote.pings.missed = 0
+        remote.pings.died()
         if isinstance(remote.way, Via):
             self._relayed_dead(remote, now)
         elif remote.up:
@@ -374,8 +374,7 @@ class Upkeep:
         self._send(remote, control.PING, ping, flag=self._neighbours.wants(remote))
 
     def _call(self, remote: Remote, *, answer: bool) -> None:
-        places = (*self._context.observed, *self._context.local)
-        body = control.encode_endpoints(places)
+        body = control.encode_endpoints((*self._context.observed, *self._context.local))
         self._send(remote, control.CALL_ME, body, flag=answer)
 
     def _send(self, remote: Remote, kind: int, body: bytes, *, flag: bool = False) -> None:
@@ -388,7 +387,8 @@ class Upkeep:
         remote.places.probed(txid, endpoint, now)
         probe = Probe(context.identity.short, remote.short, txid, b"")
         key = context.identity.pair_key(remote.public_key)
-        self._send_probe(frames.PROBE, probe, key, endpoint, None)
+        if not context.is_tunnelled(endpoint):
+            self._send_probe(frames.PROBE, probe, key, endpoint, None)
 
     def _send_probe(
         self, kind: int, probe: Probe, key: bytes, remote: Endpoint, local: Local | None

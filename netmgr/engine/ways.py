@@ -131,6 +131,10 @@ class Ways:
         """Return who is given which prefix."""
         return list(self._prefixes.chosen.items())
 
+    def closed(self) -> tuple[Prefix, ...]:
+        """Return the prefixes that go nowhere: none of whom the file names is reached."""
+        return self._prefixes.closed
+
     def take_moved(self) -> list[Remote]:
         """Return and forget the nodes whose way has changed."""
         taken, self._moved = self._moved, []

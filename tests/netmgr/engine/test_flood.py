@@ -356,6 +356,21 @@ def test_one_neighbour_brings_so_many_new_ones_and_then_20_a_minute():
         held.receive_untrusted(record(who(7000 + number)), NEIGHBOUR, DAY)
 
 
+def test_new_ones_that_are_forged_count_as_well():
+    asked = []
+
+    def never(identity: bytes, _message: bytes, _signature: bytes) -> None:
+        asked.append(identity)
+        raise Rejected(Reason.BAD_SIGNATURE)
+
+    held = made(never)
+    for number in range(flood.NEWCOMER_BURST):
+        assert refused(held, record(who(number))) is Reason.BAD_SIGNATURE
+    assert refused(held, record(who(5000))) is Reason.TOO_FAST
+    assert len(asked) == flood.NEWCOMER_BURST, "the dear part is spared"
+    assert refused(held, record(who(5000)), by=OTHER) is Reason.BAD_SIGNATURE
+
+
 def test_what_one_identity_says_is_bounded():
     held = made()
     body = bytes(1090)
