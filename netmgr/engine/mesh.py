@@ -17,9 +17,9 @@ from netmgr.engine.announce import Announcer
 from netmgr.engine.common import Channel, Context
 from netmgr.engine.contacts import Contacts
 from netmgr.engine.flood import Objects
-from netmgr.engine.holding import spend
 from netmgr.engine.knock import open_untrusted
 from netmgr.engine.members import Members, file_pins
+from netmgr.engine.pace import spend
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import Identity, NetworkKeys, verify_untrusted
 from netmgr.engine.trust import Pin, Trust
