@@ -6,11 +6,13 @@ nearest. What once went where the file says goes nowhere while none of its nodes
 not out of the tunnel. Nobody gets, whoever offers:
 
 - what overlaps the network's own addresses, of either family;
+- what is public: only where the file wants it, as nobody's traffic is to be had by an offer;
 - what holds a place where a node, or this one, is reached outside of the tunnel, or a default
   route: only where the file wants it, as the packets of the tunnel itself would enter it.
 """
 
 from collections.abc import Callable, Iterable
+from ipaddress import ip_network
 from typing import Final, TypeAlias
 
 from netmgr import events
@@ -113,7 +115,11 @@ class Prefixes:
         for own in self._own:
             if _overlap(prefix, own):
                 return f"it overlaps the network's own addresses {own}"
-        return "" if self._names(prefix) else outside.what_is_in(prefix)
+        if self._names(prefix):
+            return ""
+        if ip_network(str(prefix)).is_global:
+            return f"it is public: --via {prefix}=NAME takes it"
+        return outside.what_is_in(prefix)
 
     def _refuse(self, remote: Remote, prefix: Prefix, why: str) -> None:
         key = remote.identity, prefix

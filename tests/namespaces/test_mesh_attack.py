@@ -44,8 +44,7 @@ def routes(box: Box, honest: list[Box]) -> list[object]:
     assert found is not None
     ways = [(one.destination, one.to, one.path) for one in found.routes if one.to in names]
     kernel = box.mesh.lab.ip(box.ns, "route", "show", "table", "all").splitlines()
-    # A member may say that it is before a network: that it offers 8.8.8.8 is its own affair.
-    return [*sorted(ways), *sorted(line for line in kernel if "8.8.8.8" not in line)]
+    return [*sorted(ways), *sorted(kernel)]
 
 
 def flood(attacker: Child) -> list[int]:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from netmgr import events
 from netmgr.effects import SendDatagram
 from netmgr.engine.signing import address6
@@ -89,6 +91,14 @@ def test_a_gateway_that_leaves_loses_its_prefixes_at_once():
     bob.world.run_for(0.4)
     assert given(alice) == {}
     assert alice.way(bob) == ""
+
+
+@pytest.mark.parametrize("text", ["8.8.8.8/32", "128.0.0.0/1", "100.0.0.0/8"])
+def test_what_is_public_is_taken_only_where_the_file_says_so(text):
+    public = prefix(text)
+    alice, bob, _ = made({}, {"via": ((public, "any"),)}, {"routes": (public,)})
+    assert given(alice) == {} and refused(alice) == [text]
+    assert given(bob) == {public: "carol"}
 
 
 def test_a_default_route_is_taken_only_where_the_file_says_so():
