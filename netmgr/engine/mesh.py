@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from netmgr import effects, events
+from netmgr.engine import thrift
 from netmgr.engine.announce import Announcer
 from netmgr.engine.common import Channel, Context
 from netmgr.engine.contacts import Contacts
@@ -353,11 +354,11 @@ class Mesh:
 
     def _flood(self) -> None:
         """Pass on what is new to all neighbours but who told us."""
-        floods = self.context.objects.take_floods()
+        floods = thrift.passed_on(self.context, self.context.objects.take_floods())
         if not floods:
             return
         for remote in self.context.remotes.values():
-            if remote.up:
+            if remote.up and self.upkeep.is_told(remote):
                 blobs = [blob for blob, source in floods if source != remote.short]
                 self._send_all(remote, control.pack_objects(blobs))
 

@@ -2,12 +2,14 @@
 
 In a small network everybody. In a larger one those on the LAN, static peers, and three that a
 hash of the pair chooses, the same for both. A node in network.yaml keeps all the others there.
-Who pays for its bytes has two.
+Who pays for its bytes has two, and some more while one of these does not answer; nobody but
+itself chooses it, unless it stands in network.yaml.
 """
 
 from hashlib import blake2s
 from typing import Final
 
+from netmgr.engine import thrift
 from netmgr.engine.common import Context, is_metered
 from netmgr.engine.remote import Remote
 
@@ -47,13 +49,15 @@ class Neighbours:
         remotes = list(context.remotes.values())
         metered = context.settings.metered
         if len(remotes) < SMALL and not metered:
-            return remotes
+            return [one for one in remotes if not is_metered(one.record)]
         ranked = sorted(remotes, key=self._rank)
         static = [one for one in ranked if context.is_static(one)]
-        if metered:
-            return (static or ranked)[:SEEDS]
         able = [one for one in ranked if not is_metered(one.record)]
-        near = [one for one in ranked if one.up and one.places.is_local(one.endpoint)]
+        if metered:
+            wanted = list(dict.fromkeys([*static, *able, *ranked]))
+            first = wanted[: thrift.NEIGHBOURS]
+            return wanted[: len(first) + sum(not one.up for one in first)]
+        near = [one for one in able if one.up and one.places.is_local(one.endpoint)]
         seeds = static if context.is_seed else static[:SEEDS]
         return [*seeds, *able[:BY_RANK], *near[:ON_LAN]]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from netmgr.effects import SendDatagram, SendInner
-from netmgr.engine import knock
-from netmgr.engine.common import Context, is_metered
+from netmgr.engine import knock, thrift
+from netmgr.engine.common import Context
 from netmgr.engine.liveness import PING_INTERVAL
 from netmgr.engine.neighbours import Neighbours
 from netmgr.engine.remote import Direct, Remote, Via
@@ -27,7 +27,6 @@ from wgpy.wire.detour import via_id
 
 # Neighbours that chose us, whom we did not choose.
 ACCEPTED: Final = 24
-METERED_INTERVAL: Final = 110.0
 # Probes of the direct place that go unanswered before it is given up while relays are used.
 CHECKS: Final = 3
 # Seconds between looks at the traffic, while there is some and while there is none.
@@ -44,12 +43,6 @@ PING_RATE: Final = (0.1, 20)
 PROBE_RATE: Final = (0.02, 64)
 CALL_RATE: Final = (2.0, 4)
 _TXID_SIZE: Final = 8
-_PASSIVE: Final = 1.15
-# Seconds from an own measurement for which being asked is enough.
-PASSIVE_FOR: Final = 60.0
-# What two ends may measure differently: a share, or seconds.
-SHIFT_SHARE: Final = 0.25
-SHIFT: Final = 0.002
 
 
 class Upkeep:
@@ -93,16 +86,22 @@ class Upkeep:
         self.unsettled = False
         for gone in [one for one in self._context.remotes.values() if self._has_left(one)]:
             self._gave_up(gone, now)
+        pause = thrift.probe_interval(self._context)
         for remote in self._neighbours.choose():
+            remote.places.last_probe = pause
             self.touch(remote, now)
 
     def is_neighbour(self, remote: Remote) -> bool:
         """Tell whether a direct way to a node is kept and told of."""
         return self._neighbours.wants(remote) or remote.wants_us
 
+    def is_told(self, remote: Remote) -> bool:
+        """Tell whether what is new is sent to a node."""
+        return self.is_neighbour(remote) or not thrift.pays(self._context, remote)
+
     def touch(self, remote: Remote, now: float) -> None:
         """Compute anew when something is due for a node."""
-        due = [remote.pings.ping_at(self._interval(remote)), remote.pings.overdue_at()]
+        due = [self._ping_at(remote), remote.pings.overdue_at(), self._quiet_at(remote)]
         if self._wants_direct(remote, now):
             due += [remote.probe_at(), remote.check_at()]
             if not remote.up and isinstance(remote.way, Via):
@@ -220,22 +219,10 @@ class Upkeep:
                 # It may have come through relays all the same: that place proves nothing yet.
                 remote.offer([Candidate(observed, Kind.OBSERVED)], now)
                 remote.places.heard_from(observed, now)
-            elif remote.pings.is_calm and self._is_known(remote, ping, now):
-                # One of two need ask: the other learns as much from being asked.
-                interval = self._interval(remote) or 0.0
-                later = now + interval * _PASSIVE
-                remote.pings.next_at = max(remote.pings.next_at, later)
+            else:
+                interval = self._interval(remote) or PING_INTERVAL
+                remote.pings.asked(ping.rtt_us / 1_000_000, interval, now)
         self._compare(remote, ping.digest, now)
-
-    def _is_known(self, remote: Remote, ping: Ping, now: float) -> bool:
-        """Tell whether the round trip was measured here of late, and the other agrees.
-
-        What the other says is not believed, or it would be as near as it likes.
-        """
-        rtt, said = remote.rtt, ping.rtt_us / 1_000_000
-        if rtt is None or now - remote.pings.measured_at >= PASSIVE_FOR:
-            return False
-        return not said or abs(said - rtt) <= max(SHIFT_SHARE * rtt, SHIFT)
 
     def _receive_pong(self, remote: Remote, message: Message, now: float) -> None:
         pong = Pong.decode_untrusted(message.body)
@@ -306,7 +293,10 @@ class Upkeep:
     def _work(self, remote: Remote, now: float) -> None:
         if remote.pings.miss(now):
             self._died(remote, now)
-        ping_at = remote.pings.ping_at(self._interval(remote))
+        quiet_at = self._quiet_at(remote)
+        if quiet_at is not None and quiet_at <= now:
+            self._gave_up(remote, now)
+        ping_at = self._ping_at(remote)
         if ping_at is not None and ping_at <= now:
             self._ping(remote, now)
         if self._wants_direct(remote, now):
@@ -351,9 +341,16 @@ class Upkeep:
             return None
         if not self.is_neighbour(remote):
             return None
-        if self._context.settings.metered or is_metered(remote.record):
-            return METERED_INTERVAL
-        return PING_INTERVAL
+        return thrift.ping_interval(self._context, remote)
+
+    def _ping_at(self, remote: Remote) -> float | None:
+        # Where nothing answers probes ask; a ping would have the device ask for a session.
+        if not remote.up and not isinstance(remote.way, Via):
+            return None
+        return remote.pings.ping_at(self._interval(remote))
+
+    def _quiet_at(self, remote: Remote) -> float | None:
+        return None if self.is_neighbour(remote) else thrift.quiet_at(self._context, remote)
 
     def _wants_direct(self, remote: Remote, now: float) -> bool:
         return self.is_neighbour(remote) or remote.pings.busy(now)
