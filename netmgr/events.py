@@ -62,6 +62,14 @@ class RouteRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixClosed:
+    """Packets for a prefix go nowhere: none of the nodes that the file names is reached."""
+
+    prefix: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SeedSilent:
     """A static peer has not answered for that many seconds; it is knocked at for ever."""
 
@@ -90,6 +98,7 @@ Event: TypeAlias = (
     | WayChanged
     | ClaimRefused
     | RouteRefused
+    | PrefixClosed
     | SeedSilent
     | ObservedAt
     | TwinSeen

@@ -59,8 +59,9 @@ class Settings:
 
     `listen_port` and `admin_port` are UDP ports; the latter is None where one port serves for
     both. `routes` are prefixes behind this node, `exit_node` the offer of the default route;
-    `via` maps a prefix (0.0.0.0/0 for the default) to the name of the node it shall go
-    through. `seeds` are all static peers but oneself.
+    `via` says of a prefix (0.0.0.0/0 for the default) the names of nodes it shall go through,
+    the first of them that offers it and is reached, "any" for whoever offers. `seeds` are all
+    static peers but oneself.
     """
 
     network: NetworkFile
@@ -134,7 +135,10 @@ class PeerView:
 
 @dataclass(frozen=True, slots=True)
 class RouteView:
-    """Where packets for a destination go; `kind` is node, subnet or exit; `cost` is 0.1 ms."""
+    """Where packets for a destination go; `kind` is node, subnet or exit; `cost` is 0.1 ms.
+
+    `to` is empty if they go nowhere: nobody whom the file names for it is reached.
+    """
 
     destination: str
     to: str

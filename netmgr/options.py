@@ -258,14 +258,10 @@ def _routes(given: Choices, subnet: Prefix) -> tuple[Prefix, ...]:
 
 
 def _via(given: Choices, own_name: str) -> tuple[tuple[Prefix, str], ...]:
-    chosen: dict[Prefix, str] = {}
-    for prefix, name in _many(given, "via", words.parse_via):
-        if name == own_name:
-            raise UsageError(f"{given['via'].origin}: {name} is this node; name another")
-        if chosen.setdefault(prefix, name) != name:
-            text = f"{format_prefix(prefix)} through {chosen[prefix]} and {name}"
-            raise UsageError(f"{given['via'].origin}: {text}; only one of them")
-    return tuple(chosen.items())
+    chosen = _many(given, "via", words.parse_via)
+    if any(name == own_name for _, name in chosen):
+        raise UsageError(f"{given['via'].origin}: {own_name} is this node; name another")
+    return chosen
 
 
 def _seeds(

@@ -70,6 +70,8 @@ class Context:
     observed: tuple[Endpoint, ...] = ()
     # Of the host's interfaces: who has an address there is on our LAN.
     networks: tuple[Prefix, ...] = ()
+    # What the host sends into the tunnel, beyond the network itself.
+    tunnelled: tuple[Prefix, ...] = ()
     # Signed, as others get it.
     own_record: bytes = b""
 
@@ -90,6 +92,12 @@ class Context:
         host = Prefix(endpoint.host, 8 * len(endpoint.host))
         link_local = endpoint.host[:1] == b"\xfe" and len(endpoint.host) > 4
         return link_local or any(covers(each, host) for each in self.networks)
+
+    def is_tunnelled(self, endpoint: Endpoint) -> bool:
+        """Tell whether what is sent to a place goes into the tunnel, and proves nothing."""
+        host = Prefix(endpoint.host, 8 * len(endpoint.host))
+        inside = any(covers(each, host) for each in self.tunnelled)
+        return inside and not self.is_near(endpoint)
 
     @property
     def is_seed(self) -> bool:

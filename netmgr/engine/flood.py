@@ -14,7 +14,8 @@ each neighbour, objects of each identity and the bytes of all, and how often one
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from netmgr.engine.holding import Held, Holding, Standing, Value, read_untrusted, spend
+from netmgr.engine.holding import Held, Holding, Standing, Value, read_untrusted
+from netmgr.engine.pace import spend
 from netmgr.engine.signing import short_id
 from netmgr.errors import Reason, Rejected
 from netmgr.wire import objects
@@ -45,14 +46,6 @@ class OwnEcho(NamedTuple):
 
     kind: int
     seq: int
-
-
-class Version(NamedTuple):
-    """Three counters; each goes up when what is read of that kind changes."""
-
-    records: int = 0
-    links: int = 0
-    routes: int = 0
 
 
 class Expired(NamedTuple):
@@ -108,14 +101,16 @@ def bucket_of(short: bytes) -> int:
 class Objects:
     """All objects of a network that one node holds.
 
-    `verify` takes identity, message and signature, and raises Rejected.
+    `verify` takes identity, message and signature, and raises Rejected. `strangers` is how many
+    identities that nobody vouches for there may be, if few are vouched for.
     """
 
-    def __init__(self, net_id: bytes, verify: Verify, own_identity: bytes) -> None:
-        self._net_id = net_id
-        self._verify = verify
-        self._own = own_identity
-        self._kept = {own_identity}
+    def __init__(
+        self, net_id: bytes, verify: Verify, own: bytes, strangers: int = MIN_STRANGERS
+    ) -> None:
+        self._net_id, self._verify, self._own = net_id, verify, own
+        self._strangers = strangers
+        self._kept = {own}
         self._holdings: dict[bytes, Holding] = {}
         self._shorts: dict[bytes, bytes] = {}
         # The newest RECORD of identities let go, and when: others may hold them for longer.
@@ -123,7 +118,6 @@ class Objects:
         self._newcomers: dict[bytes, float] = {}
         self._sums = Sums()
         self._news = News()
-        self._version = Version()
 
     def __len__(self) -> int:
         """Return the number of identities."""
@@ -156,7 +150,7 @@ class Objects:
         due = self._due_untrusted(holding, signed, sender, now)
         self._verify(signed.identity, *objects.signed_part(self._net_id, signed))
         if holding is None:
-            holding = self._admit(signed.identity, sender, now)
+            holding = self._admit(signed.identity, now)
         if standing is Standing.RIVAL:
             self._news.conflicts[signed.identity] = None
             if not holding.yields_to(signed):
@@ -165,6 +159,11 @@ class Objects:
         self._keep_object(holding, signed, value, due, now)
         self._news.floods[signed.identity, signed.kind, signed.part] = (blob, sender)
         return signed
+
+    @property
+    def has_floods(self) -> bool:
+        """Whether there is something to pass on."""
+        return bool(self._news.floods)
 
     def take_floods(self) -> list[tuple[bytes, bytes | None]]:
         """Return what came in since the last call, and whom not to send it to.
@@ -217,12 +216,9 @@ class Objects:
             elif not holding.absent:
                 holding.absent = True
                 unreachable.append(identity)
-        for identity, (_, at) in list(self._gone.items()):
-            if now - at >= FORGOTTEN_AFTER:
-                del self._gone[identity]
-        for sender, due in list(self._newcomers.items()):
-            if due <= now:
-                del self._newcomers[sender]
+        gone, newcomers = self._gone.items(), self._newcomers.items()
+        self._gone = {one: let for one, let in gone if now - let[1] < FORGOTTEN_AFTER}
+        self._newcomers = {sender: due for sender, due in newcomers if due > now}
         return Expired(tuple(unreachable), tuple(dropped))
 
     # --- where two nodes differ ---
@@ -259,11 +255,6 @@ class Objects:
         return (found + found)[start:end]
 
     # --- what is known ---
-
-    @property
-    def version(self) -> Version:
-        """What to compare with a former one, to learn whether something changed."""
-        return self._version
 
     def identities(self) -> tuple[bytes, ...]:
         """Return all identities, also those that left or are held for their addresses."""
@@ -320,12 +311,14 @@ class Objects:
 
     @property
     def _most(self) -> int:
-        return max(MIN_STRANGERS, STRANGERS_PER_KEPT * len(self._kept))
+        least = min(self._strangers, MIN_STRANGERS)
+        return max(least, STRANGERS_PER_KEPT * len(self._kept))
 
     def _due_untrusted(
         self, holding: Holding | None, signed: Signed, sender: bytes | None, now: float
     ) -> float | None:
-        """Check bounds before the dear part; return `due` for Holding.put."""
+        """Check bounds, also of what is new, before the dear part; return `due` for put."""
+        is_new = holding is None and signed.identity not in self._kept
         holding = holding or Holding(signed.identity, b"", now)
         size = self._sums.size + len(signed.blob)
         too_big = size > self._most * BYTES_PER_IDENTITY and signed.identity not in self._kept
@@ -333,20 +326,20 @@ class Objects:
             raise Rejected(Reason.TOO_MANY)
         if sender is None:
             return None
-        due = holding.paced(signed, now)
-        if due is None:
+        if is_new:
+            due = self._newcomers.get(sender, 0.0)
+            spent = spend(due, now, NEWCOMER_INTERVAL, NEWCOMER_BURST)
+            if spent is None:
+                raise Rejected(Reason.TOO_FAST)
+            self._newcomers[sender] = spent
+        paced = holding.paced(signed, now)
+        if paced is None:
             raise Rejected(Reason.TOO_FAST)
-        return due
+        return paced
 
-    def _admit(self, identity: bytes, sender: bytes | None, now: float) -> Holding:
+    def _admit(self, identity: bytes, now: float) -> Holding:
         """Make room for an identity; a stranger that went away gives way to a new one."""
         if identity not in self._kept:
-            if sender is not None:
-                due = self._newcomers.get(sender, 0.0)
-                spent = spend(due, now, NEWCOMER_INTERVAL, NEWCOMER_BURST)
-                if spent is None:
-                    raise Rejected(Reason.TOO_FAST)
-                self._newcomers[sender] = spent
             self._make_room(now)
         holding = Holding(identity, short_id(identity), now)
         self._holdings[identity] = holding
@@ -369,10 +362,8 @@ class Objects:
     def _keep_object(
         self, holding: Holding, signed: Signed, value: Value, due: float | None, now: float
     ) -> None:
-        before = _reading(holding)
         new, old = holding.put(signed, value, due, now)
         self._sums.change(holding.short, [new], old)
-        self._count(before, _reading(holding))
 
     def _let_go(self, holding: Holding, now: float) -> None:
         identity = holding.identity
@@ -383,16 +374,3 @@ class Objects:
         self._gone[identity] = (holding.newest(objects.RECORD), now)
         if len(self._gone) > MAX_GONE:
             del self._gone[next(iter(self._gone))]
-        self._count(_reading(holding), (None, (), ()))
-
-    def _count(self, before: tuple[object, ...], after: tuple[object, ...]) -> None:
-        changes = (int(one != other) for one, other in zip(before, after, strict=True))
-        pairs = zip(self._version, changes, strict=True)
-        self._version = Version(*(count + change for count, change in pairs))
-
-
-def _reading(holding: Holding) -> tuple[object, ...]:
-    """Return what the three counters are about."""
-    if holding.has_left:
-        return (holding.record, holding.accepts, True), (), ()
-    return (holding.record, holding.accepts, False), holding.edges, holding.offers

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
+from netmgr.engine.pace import spend
 from netmgr.errors import Reason, Rejected
 from netmgr.wire import objects
 from netmgr.wire.objects import Accept, Edge, Links, Offer, Record, Signed
@@ -32,7 +33,6 @@ CHANGE_INTERVAL: Final = 1.0
 CHANGE_BURST: Final = 5
 
 _ENDED: Final = b""
-_ROUNDING: Final = 1e-6
 
 
 class Standing(Enum):
@@ -64,13 +64,6 @@ class Shelf:
         self.newest = -1
         self.due = 0.0
         self.held: tuple[Held, ...] = ()
-
-
-def spend(due: float, now: float, interval: float, burst: int) -> float | None:
-    """Take a token from a bucket; return when it is full again, None if it is empty."""
-    if due > now + (burst - 1) * interval + _ROUNDING:
-        return None
-    return max(due, now) + interval
 
 
 def read_untrusted(signed: Signed) -> Value:

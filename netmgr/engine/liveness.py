@@ -10,7 +10,7 @@ from typing import Final
 
 from netmgr.engine.measure import SHIFT_SHARE, Loss, Srtt
 
-PING_INTERVAL: Final = 8.5
+PING_INTERVAL: Final = 7.5
 FAST_INTERVAL: Final = 0.25
 # A direct way is measured so often before the regular interval begins: the first round trips,
 # of hosts that have just started, say little.
@@ -18,7 +18,7 @@ FIRST_SAMPLES: Final = 4
 FIRST_INTERVAL: Final = 1.0
 # Who is asked asks so many intervals later itself, if it has measured the round trip in so
 # many, and what the two have measured differs by a share or so many seconds at most.
-_PASSIVE: Final = 1.15
+_PASSIVE: Final = 1.08
 _MEASURED: Final = 7
 _SHIFT: Final = 0.002
 # A ping is missed after so many seconds and round trips.
@@ -38,10 +38,12 @@ class Liveness:
     def __init__(self, now: float) -> None:
         self.next_at = now
         self.missed = 0
+        # Ways that died, one after the other, since something of the node came in.
+        self.deaths = 0
         self.traffic_at = float("-inf")
         # When the round trip of the direct way was measured here.
         self.measured_at = float("-inf")
-        self._srtt, self._loss = Srtt(), Loss()
+        self._measured = (Srtt(), Loss())
         # Of the way through relays in use, None while none is.
         self._expected: float | None = None
         # When something was sent that nothing came back for; None if all is well.
@@ -59,9 +61,13 @@ class Liveness:
         self.missed, self._unanswered_at, self.next_at = 0, None, now
         self._suspected = False
 
+    def died(self) -> None:
+        """Count the way in use as dead; the next one is asked anew."""
+        self.missed, self.deaths = 0, self.deaths + 1
+
     def forget(self) -> None:
         """Forget what was measured of the direct way: it is dead."""
-        self._srtt, self._loss = Srtt(), Loss()
+        self._measured = (Srtt(), Loss())
 
     def measure(self, rtt: float) -> None:
         """Take a round trip of the direct way, in seconds."""
@@ -102,7 +108,7 @@ class Liveness:
     def observe(self, now: float, *, rx_grew: bool, tx_grew: bool) -> None:
         """Follow the traffic of the tunnel since the last look."""
         if rx_grew:
-            self._heard_at, self._unanswered_at = now, None
+            self._heard_at, self._unanswered_at, self.deaths = now, None, 0
         if tx_grew:
             self.traffic_at = now
             if not rx_grew and self._unanswered_at is None:
@@ -111,6 +117,10 @@ class Liveness:
     def suspect(self, now: float) -> None:
         """Ask at once, thrice if need be: the node says that it does not reach us."""
         self._suspected = True
+        self.ask(now)
+
+    def ask(self, now: float) -> None:
+        """Ask at once, and more often until there is an answer."""
         if self._unanswered_at is None or self._unanswered_at > now - self.patience:
             self._unanswered_at = now - self.patience
             self.next_at = now
@@ -186,11 +196,19 @@ class Liveness:
         if self._in_doubt:
             self.next_at = max(self.next_at, sent_at + interval)
         self.missed, self._unanswered_at, self._heard_at = 0, None, now
-        self._suspected = False
+        self._suspected, self.deaths = False, 0
         self._let_wait_no_more([one for one, at in self._waiting.items() if at <= sent_at])
         return sent_at
 
     # --- inside ---
+
+    @property
+    def _srtt(self) -> Srtt:
+        return self._measured[0]
+
+    @property
+    def _loss(self) -> Loss:
+        return self._measured[1]
 
     @property
     def _in_doubt(self) -> bool:

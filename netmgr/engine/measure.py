@@ -1,18 +1,20 @@
 """What is made of measurements of an edge: smoothed round trips, loss, what is told of both.
 
-The round trip is an average, each time with weight 42/256, of the least of the last three, so
-that one late answer counts for nothing. Three in a row that are all off by a quarter in one
-direction are another path, not noise, and are taken at once. Loss is a share of what the other
-end should have had: probes, or the counters of WireGuard.
+The round trip is an average, each time with weight 42/256 once there are some, of the least of
+the last three, so that one late answer counts for nothing. Three in a row that are all off by a
+quarter in one direction are another path, not noise, and are taken at once. Loss is a share of
+what the other end should have had: probes, or the counters of WireGuard.
 
-Of edges only what matters is told: a change of the cost by 15 % and 5 ms, an edge more or less;
-once a second at most, and the return of an edge that comes and goes ever later.
+Of edges only what matters is told: a change of the cost by 20 % and 5 ms, an edge more or less;
+once a second in the long run and three times at once, and the return of an edge that comes and
+goes ever later.
 """
 
 from collections import deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from netmgr.engine.pace import free_at, spend
 from netmgr.engine.routing import edge_cost
 from netmgr.wire.objects import MAX_LOSS, Edge
 
@@ -25,9 +27,10 @@ SHIFT_US: Final = 2000
 REPORTS: Final = 32
 PACKETS: Final = 256
 
-CHANGE_SHARE: Final = 0.15
+CHANGE_SHARE: Final = 0.20
 CHANGE_COST: Final = 50
 ANNOUNCE_INTERVAL: Final = 1.0
+ANNOUNCE_BURST: Final = 3
 FIRST_HOLD: Final = 1.0
 LAST_HOLD: Final = 32.0
 # An edge that stayed for so long has not come and gone.
@@ -57,7 +60,8 @@ class Srtt:
         if self.us is None or self._has_shifted(self.us):
             self.us = least
         else:
-            self.us = round(self.us + WEIGHT * (least - self.us))
+            weight = max(WEIGHT, 1 / self.samples)
+            self.us = round(self.us + weight * (least - self.us))
         return self.us
 
     def _has_shifted(self, us: int) -> bool:
@@ -106,6 +110,14 @@ class Loss:
         return round(max(lost - 1, 0) / max(sent, REPORTS) * MAX_LOSS)
 
 
+def matters(told: Edge | None, edge: Edge | None) -> bool:
+    """Tell whether an edge, None if there is none, is another one than what was told of it."""
+    if told is None or edge is None:
+        return told is not edge
+    old, new = edge_cost(told.rtt_us, told.loss), edge_cost(edge.rtt_us, edge.loss)
+    return abs(new - old) >= max(CHANGE_SHARE * old, CHANGE_COST)
+
+
 class _Flaps(NamedTuple):
     """When an edge last went away, and how long it is to be back before that is told."""
 
@@ -116,11 +128,12 @@ class _Flaps(NamedTuple):
 class Damping:
     """What was last told of the own edges, and whether there is something else to tell."""
 
-    __slots__ = ("_due_at", "_flaps", "_told", "_told_at")
+    __slots__ = ("_due_at", "_flaps", "_spent", "_told")
 
     def __init__(self) -> None:
         self._told: dict[bytes, Edge] = {}
-        self._told_at: float | None = None
+        # How far the bucket of what may be told is used up.
+        self._spent = 0.0
         self._flaps: dict[bytes, _Flaps] = {}
         self._due_at: float | None = None
 
@@ -137,14 +150,15 @@ class Damping:
         self._due_at = None
         up = {peer: edge for peer, edge in edges.items() if self._may_return(peer, now)}
         lost = self._told.keys() - up.keys()
-        if not (lost or any(self._matters(edge) for edge in up.values())):
+        if not (lost or any(matters(self._told.get(peer), edge) for peer, edge in up.items())):
             return None
-        if self._told_at is not None and now + _ROUNDING < self._told_at + ANNOUNCE_INTERVAL:
-            self._wake(self._told_at + ANNOUNCE_INTERVAL)
+        spent = spend(self._spent, now, ANNOUNCE_INTERVAL, ANNOUNCE_BURST)
+        if spent is None:
+            self._wake(free_at(self._spent, ANNOUNCE_INTERVAL, ANNOUNCE_BURST))
             return None
         for peer in lost:
             self._flaps[peer] = self._flapped(peer, now)
-        self._told, self._told_at = up, now
+        self._told, self._spent = up, spent
         self._flaps = {
             peer: flaps
             for peer, flaps in self._flaps.items()
@@ -158,13 +172,6 @@ class Damping:
             return True
         self._wake(flaps.gone_at + flaps.hold)
         return False
-
-    def _matters(self, edge: Edge) -> bool:
-        told = self._told.get(edge.peer)
-        if told is None:
-            return True
-        old, new = edge_cost(told.rtt_us, told.loss), edge_cost(edge.rtt_us, edge.loss)
-        return abs(new - old) >= max(CHANGE_SHARE * old, CHANGE_COST)
 
     def _flapped(self, peer: bytes, now: float) -> _Flaps:
         before = self._flaps.get(peer)

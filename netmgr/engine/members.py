@@ -19,10 +19,10 @@ from netmgr.engine.common import Context, is_place, text
 from netmgr.engine.flood import OwnEcho
 from netmgr.engine.knock import Rate
 from netmgr.engine.remote import Remote
-from netmgr.engine.signing import address6, fingerprint, short_id, wireguard_key
+from netmgr.engine.signing import Identity, address6, fingerprint, short_id, wireguard_key
 from netmgr.engine.trust import Claim, How, Pin
 from netmgr.errors import Reason, Rejected
-from netmgr.model import Candidate, Kind
+from netmgr.model import Candidate, Kind, Settings
 from netmgr.wire import objects
 from wgpy.errors import ConfigError
 from wgpy.model import AllowedIPChange, PeerChange, Prefix
@@ -104,9 +104,9 @@ class Members:
         identity = signed.identity
         if identity == context.identity.public or context.objects.record(identity) is not None:
             return
-        wireguard_key(identity)
         if signed.kind != objects.RECORD:
             raise Rejected(Reason.UNKNOWN_NODE)
+        wireguard_key(identity)
 
     def _is_evidence(self, sender: bytes | None, now: float) -> bool:
         if sender is None:
@@ -355,3 +355,14 @@ class Members:
 
     def _tell(self, event: events.Event) -> None:
         self._context.out.events.append(event)
+
+
+def file_pins(settings: Settings, identity: Identity) -> list[Pin]:
+    """Return what belongs to whom without doubt: to us, and what `id:` in the file says."""
+    pins = [Pin(settings.name, settings.address, identity.public, How.FILE)]
+    pins += [
+        Pin("", peer.address, peer.identity, How.FILE)
+        for peer in settings.network.peers
+        if peer.identity is not None and peer.address not in (None, settings.address)
+    ]
+    return pins

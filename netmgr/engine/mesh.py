@@ -19,10 +19,11 @@ from netmgr.engine.common import Channel, Context
 from netmgr.engine.contacts import Contacts
 from netmgr.engine.flood import Objects
 from netmgr.engine.knock import open_untrusted
-from netmgr.engine.members import Members
+from netmgr.engine.members import Members, file_pins
+from netmgr.engine.pace import spend
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import Identity, NetworkKeys, verify_untrusted
-from netmgr.engine.trust import How, Pin, Trust
+from netmgr.engine.trust import Pin, Trust
 from netmgr.engine.upkeep import Upkeep
 from netmgr.engine.ways import Ways
 from netmgr.errors import Reason, Rejected
@@ -35,9 +36,15 @@ from wgpy.wire.detour import via_id
 
 # Seconds between searches for nodes that were not heard of for too long.
 EXPIRY_INTERVAL: Final = 300.0
+# Seconds between two times that news is passed on: what comes meanwhile goes together.
+FLOOD_GAP: Final = 0.05
 # Of each node so many comparisons and requests for objects are answered: seconds each takes,
 # and at once.
 COMPARE_RATE: Final = (0.5, 8)
+# So many forged objects of one neighbour are looked at; after that none of it, as long.
+FORGED_RATE: Final = (0.1, 32)
+# Identities that nobody vouches for, beyond one for each address that there is.
+SPARE_STRANGERS: Final = 64
 Verifier = Callable[[bytes, bytes, bytes], None]
 
 
@@ -66,17 +73,21 @@ class Mesh:
         verify: Verifier = verify_untrusted,
     ) -> None:
         keys = NetworkKeys(settings.network.shared_key)
-        objects = Objects(keys.net_id, verify, identity.public)
-        trust = Trust(settings.network.subnet, _file_pins(settings, identity))
+        strangers = SPARE_STRANGERS + (1 << 32 - settings.network.subnet.length)
+        objects = Objects(keys.net_id, verify, identity.public, strangers)
+        trust = Trust(settings.network.subnet, file_pins(settings, identity))
         self.context = Context(
             settings, identity, keys, entropy, next_seq, channel, objects, trust
         )
         self.members = Members(self.context)
-        self._ways = Ways(self.context, self.members)
-        self.upkeep = Upkeep(self.context, self._changed, self._ways, now)
+        self.ways = Ways(self.context, self.members)
+        self.upkeep = Upkeep(self.context, self._changed, self.ways, now)
         self.announcer = Announcer(self.context, now)
         self.contacts = Contacts(self.context, self.members, self._met, now)
         self._expire_at = now + EXPIRY_INTERVAL
+        # When news may be passed on; infinite while there is none.
+        self._flood_at = float("inf")
+        self._flooded_at = float("-inf")
 
     # --- what was saved ---
 
@@ -152,9 +163,15 @@ class Mesh:
 
     def handle_deadline(self, now: float) -> None:
         """Act on what is due; the next deadline is later than `now`."""
-        for part in (self.contacts, self.upkeep, self.announcer, self._ways):
+        for part in (self.contacts, self.upkeep, self.announcer):
             if part.next_at() <= now:
                 part.handle(now)
+        if self.ways.next_at() <= now:
+            self.ways.handle(now)
+            self.upkeep.choose_neighbours(now)
+            for remote in self.ways.take_doubted():
+                remote.lost_by_another(now)
+                self.upkeep.touch(remote, now)
         if self._expire_at <= now:
             self._expire_at = now + EXPIRY_INTERVAL
             self._expire(now)
@@ -166,8 +183,9 @@ class Mesh:
             (self.contacts.next_at(), "knocks"),
             (self.upkeep.next_at(), "pings"),
             (self.announcer.next_at(), "announcements"),
-            (self._ways.next_at(), "routes"),
+            (self.ways.next_at(), "routes"),
             (self._expire_at, "expiry"),
+            (self._flood_at, "news"),
         )
         at, why = min(times)
         return Deadline(at, why)
@@ -210,7 +228,7 @@ class Mesh:
             return
         if via_id(endpoint) is None:
             self.upkeep.roamed(remote, endpoint, now)
-        elif self._ways.keep_direct(remote):
+        elif self.ways.keep_direct(remote):
             # The other does without the direct place: it may be dead.
             remote.pings.suspect(now)
             self.upkeep.touch(remote, now)
@@ -218,7 +236,7 @@ class Mesh:
 
     def relay_failed(self, destination: bytes, failed: bytes, now: float) -> None:
         """A relay on the way to a node cannot hand on to the next."""
-        self._ways.relay_failed(destination, failed, now)
+        self.ways.relay_failed(destination, failed, now)
         self._settle(now)
 
     def resolved(
@@ -244,13 +262,14 @@ class Mesh:
         for remote in self.context.remotes.values():
             remote.doubt(now)
             self.upkeep.touch(remote, now)
+        self.ways.stale(now)
         self._settle(now)
 
     def set_settings(self, settings: Settings, now: float) -> None:
         """Follow changed files; identity, network and address stay."""
         self.context.settings = settings
         self.contacts.set_seeds(settings.seeds, now)
-        self.members.refile(_file_pins(settings, self.context.identity), now)
+        self.members.refile(file_pins(settings, self.context.identity), now)
         self.announcer.routes(now)
         self._settle(now)
 
@@ -287,20 +306,18 @@ class Mesh:
     def leave(self, now: float) -> None:
         """Say goodbye to everybody."""
         self.announcer.leave(now)
-        self._flood()
-
-    @property
-    def ways(self) -> Ways:
-        """How nodes are reached."""
-        return self._ways
+        self._flood(now)
 
     # --- inside ---
 
     def _receive_objects(self, remote: Remote, message: Message, now: float) -> None:
         match message.kind:
             case control.OBJECTS:
+                if spend(remote.calls.spent.get(message.kind, 0.0), now, *FORGED_RATE) is None:
+                    raise Rejected(Reason.TOO_FAST)
                 for blob in control.unpack_objects_untrusted(message.body):
-                    self._receive_object(blob, remote.short, now)
+                    if self._receive_object(blob, remote.short, now) is Reason.BAD_SIGNATURE:
+                        remote.limit(message.kind, FORGED_RATE, now)
             case control.DIGEST:
                 digest = control.decode_digest_untrusted(message.body)
                 remote.limit(message.kind, COMPARE_RATE, now)
@@ -318,52 +335,51 @@ class Mesh:
             case _:
                 return
 
-    def _receive_object(self, blob: bytes, sender: bytes | None, now: float) -> None:
-        with self._counting():
+    def _receive_object(self, blob: bytes, sender: bytes | None, now: float) -> Reason | None:
+        """Take an object; return why it is rejected."""
+        try:
             echo = self.members.receive_untrusted(blob, sender, now)
-            if echo is not None:
-                self.announcer.echoed(echo, now)
+        except Rejected as rejected:
+            self.context.out.drops[rejected.reason] += 1
+            return rejected.reason
+        if echo is not None:
+            self.announcer.echoed(echo, now)
+        return None
 
     def _met(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         self.upkeep.found(remote, endpoint, now)
 
     def _changed(self, remote: Remote, now: float) -> None:
         """A direct way has come, gone, or got another length."""
-        self._ways.follow(remote, now)
-        self._ways.stale(now)
+        self.ways.follow(remote, now)
         if not remote.up:
             self.contacts.lost(remote, now)
-        neighbours = [
-            remote
-            for remote in self.context.remotes.values()
-            if remote.up and self.upkeep.is_neighbour(remote)
-        ]
-        self.announcer.links(neighbours, now)
+        self.announcer.links(self.upkeep.neighbours(), now)
 
     def _settle(self, now: float) -> None:
         """Bring in step what depends on what has changed; at the end of each input."""
         if self.members.changed or self.upkeep.unsettled:
-            self.members.changed = False
-            self.upkeep.choose_neighbours(now)
-            self._ways.stale(now)
+            self.members.changed = self.upkeep.unsettled = False
+            self.ways.stale(now)
         if self.announcer.next_at() <= now:
             self.announcer.handle(now)
-        for remote in self._ways.take_moved():
+        for remote in self.ways.take_moved():
             self.upkeep.touch(remote, now)
-        self._flood()
+        if self.context.objects.has_floods:
+            self._flood_at = max(now, self._flooded_at + FLOOD_GAP)
+            if self._flood_at <= now:
+                self._flood(now)
 
-    def _flood(self) -> None:
+    def _flood(self, now: float) -> None:
         """Pass on what is new to all neighbours but who told us."""
+        self._flood_at, self._flooded_at = float("inf"), now
         floods = thrift.passed_on(self.context, self.context.objects.take_floods())
-        if not floods:
-            return
-        for remote in self.context.remotes.values():
-            if remote.up and self.upkeep.is_told(remote):
-                blobs = [blob for blob, source in floods if source != remote.short]
-                self._send_all(remote, control.pack_objects(blobs))
+        for remote in self.upkeep.neighbours():
+            blobs = [blob for blob, source in floods if source != remote.short]
+            self._send_all(remote, control.pack_objects(blobs))
 
     def _expire(self, now: float) -> None:
-        in_use = self._ways.in_use()
+        in_use = self.ways.in_use()
         for identity in self.context.objects.expire(now, in_use).dropped:
             self.members.drop(identity, "not heard of for a week", now)
 
@@ -382,14 +398,3 @@ class Mesh:
             yield
         except Rejected as rejected:
             self.context.out.drops[rejected.reason] += 1
-
-
-def _file_pins(settings: Settings, identity: Identity) -> list[Pin]:
-    """Return what belongs to whom without doubt: to us, and what `id:` in the file says."""
-    pins = [Pin(settings.name, settings.address, identity.public, How.FILE)]
-    pins += [
-        Pin("", peer.address, peer.identity, How.FILE)
-        for peer in settings.network.peers
-        if peer.identity is not None and peer.address not in (None, settings.address)
-    ]
-    return pins

@@ -97,6 +97,10 @@ class Places:
             trial.next_at = now + LAST_PROBE
         return endpoint, now - at
 
+    def are_silent(self, tries: int) -> bool:
+        """Tell whether each place was probed so often since it last answered."""
+        return all(trial.tries >= tries for trial in self.trials.values())
+
     def is_local(self, endpoint: Endpoint | None) -> bool:
         """Tell whether a place is on our LAN."""
         trial = None if endpoint is None else self.trials.get(endpoint)

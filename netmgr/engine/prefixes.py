@@ -2,7 +2,8 @@
 
 A prefix for which the file names nodes goes to the first of these that offers it and can be
 reached; any other to the one it went to, then to the offer of the least metric, then to the
-nearest. Nobody gets, whoever offers:
+nearest. What once went where the file says goes nowhere while none of its nodes can be reached,
+not out of the tunnel. Nobody gets, whoever offers:
 
 - what overlaps the network's own addresses, of either family;
 - what holds a place where a node, or this one, is reached outside of the tunnel, or a default
@@ -14,7 +15,7 @@ from typing import Final, TypeAlias
 
 from netmgr import events
 from netmgr.effects import ChangePeers, SetPrefixes
-from netmgr.engine.common import Context
+from netmgr.engine.common import Context, text
 from netmgr.engine.members import Members
 from netmgr.engine.remote import Remote
 from netmgr.engine.routing import Route
@@ -22,17 +23,23 @@ from netmgr.engine.signing import address6
 from wgpy.model import AllowedIPChange, PeerChange, Prefix
 
 _MAX_REFUSED: Final = 1024
+# Ways that died without a word of the node: the direct one, and one through relays.
+_GONE_AFTER: Final = 2
 _NET6_LENGTH: Final = 64
-_Networks: TypeAlias = dict[tuple[int, int], set[int]]
+_Networks: TypeAlias = dict[tuple[int, int], dict[int, str]]
 
 
 class Prefixes:
-    """Who is given which prefix; `chosen` is how it is at the moment."""
+    """Who is given which prefix; `chosen` is how it is at the moment.
+
+    `closed` are those that go into the tunnel all the same, where nobody takes them.
+    """
 
     def __init__(
         self, context: Context, members: Members, route: Callable[[Remote], Route | None]
     ) -> None:
         self.chosen: dict[Prefix, Remote] = {}
+        self.closed: tuple[Prefix, ...] = ()
         self._context = context
         self._members = members
         self._route = route
@@ -64,8 +71,15 @@ class Prefixes:
                 chosen[prefix] = bidder
             for remote in able if why else ():
                 self._refuse(remote, prefix, why)
-        if chosen != self.chosen:
-            self._hand_over(chosen)
+        named = dict.fromkeys(prefix for prefix, _ in self._context.settings.via)
+        taken = {*self.chosen, *self.closed}
+        closed = tuple(one for one in named if one in taken and one not in chosen)
+        if (chosen, closed) != (self.chosen, self.closed):
+            self._hand_over(chosen, closed)
+        # The host refuses what holds places of nodes; of a default route they are exempt.
+        self._context.tunnelled = tuple(
+            one for one in (*chosen, *closed) if one.length and not outside.what_is_in(one)
+        )
 
     # --- inside ---
 
@@ -77,8 +91,12 @@ class Prefixes:
         return [name for wanted, name in self._context.settings.via if wanted == prefix]
 
     def _bidder(self, prefix: Prefix, able: list[Remote]) -> Remote | None:
-        """Choose by name if the file names some, otherwise the one there is, or the best."""
+        """Choose by name if the file names some, otherwise the one there is, or the best.
+
+        Who was silent while one way after the other died is gone, if there is somebody else.
+        """
         names = self._names(prefix)
+        able = [one for one in able if one.pings.deaths < _GONE_AFTER] or able
         for name in names:
             for remote in able:
                 if name in (remote.name, "any"):
@@ -95,9 +113,7 @@ class Prefixes:
         for own in self._own:
             if _overlap(prefix, own):
                 return f"it overlaps the network's own addresses {own}"
-        if not self._names(prefix) and outside.is_in(prefix):
-            return "it holds places where nodes are reached outside of the tunnel"
-        return ""
+        return "" if self._names(prefix) else outside.what_is_in(prefix)
 
     def _refuse(self, remote: Remote, prefix: Prefix, why: str) -> None:
         key = remote.identity, prefix
@@ -106,9 +122,12 @@ class Prefixes:
             event = events.RouteRefused(remote.name, str(prefix), why)
             self._context.out.events.append(event)
 
-    def _hand_over(self, chosen: dict[Prefix, Remote]) -> None:
+    def _hand_over(self, chosen: dict[Prefix, Remote], closed: tuple[Prefix, ...]) -> None:
         concerned = dict.fromkeys([*self.chosen.values(), *chosen.values()])
-        self.chosen = chosen
+        for prefix in (one for one in closed if one not in self.closed):
+            event = events.PrefixClosed(str(prefix), tuple(self._names(prefix)))
+            self._context.out.events.append(event)
+        self.chosen, self.closed = chosen, closed
         changes = []
         for remote in concerned:
             if self._context.remotes.get(remote.identity) is remote:
@@ -123,7 +142,7 @@ class Prefixes:
                     )
                 )
         self._context.out.effects.append(ChangePeers(tuple(changes)))
-        self._context.out.effects.append(SetPrefixes(tuple(chosen)))
+        self._context.out.effects.append(SetPrefixes((*chosen, *closed)))
 
 
 class _Outside:
@@ -133,21 +152,24 @@ class _Outside:
         self._context = context
         self._networks: _Networks = {}
 
-    def is_in(self, prefix: Prefix) -> bool:
-        """Tell whether a prefix holds one of them."""
+    def what_is_in(self, prefix: Prefix) -> str:
+        """Return which of them a prefix holds, in words; "" if none."""
         bits = 8 * len(prefix.address) - prefix.length
         key = len(prefix.address), bits
         if key not in self._networks:
-            hosts = (host for host in self._hosts() if len(host) == key[0])
-            self._networks[key] = {int.from_bytes(host) >> bits for host in hosts}
-        return int.from_bytes(prefix.address) >> bits in self._networks[key]
+            found = ((host, what) for host, what in self._hosts() if len(host) == key[0])
+            self._networks[key] = {
+                int.from_bytes(host) >> bits: f"it holds {text(host)}, {what}"
+                for host, what in found
+            }
+        return self._networks[key].get(int.from_bytes(prefix.address) >> bits, "")
 
-    def _hosts(self) -> Iterable[bytes]:
-        for endpoint in self._context.local:
-            yield endpoint.host
+    def _hosts(self) -> Iterable[tuple[bytes, str]]:
         for remote in self._context.remotes.values():
             if remote.up and remote.endpoint is not None:
-                yield remote.endpoint.host
+                yield remote.endpoint.host, f"where {remote.name} is reached"
+        for endpoint in self._context.local:
+            yield endpoint.host, "an address of this host"
 
 
 def _overlap(one: Prefix, other: Prefix) -> bool:

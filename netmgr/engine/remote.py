@@ -11,15 +11,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
-from netmgr.engine.holding import spend
 from netmgr.engine.liveness import FIRST_INTERVAL, PING_INTERVAL, Liveness
 from netmgr.engine.measure import SHIFT_SHARE
+from netmgr.engine.pace import spend
 from netmgr.engine.places import Places, Trial
 from netmgr.errors import Reason, Rejected
 from netmgr.model import Candidate, Kind
 from netmgr.wire.objects import Record
 from wgpy.model import Endpoint, PublicKey
 
+# Seconds between two comparisons of what two neighbours hold.
+COMPARE_INTERVAL: Final = 2.0
+# So often a node is asked because others lost it: seconds each takes, and at once.
+DOUBT_RATE: Final = (5.0, 4)
 # Seconds from hearing of a node until it is called: it has to hear of us first.
 FIRST_CALL: Final = 0.5
 # A place on the LAN is taken at once, unless it is so much slower (a share, and seconds); any
@@ -70,11 +74,12 @@ class Calls:
     were last compared, `differs` whether its digest was another one last time, `wants_us`
     whether it told us that it wants to be a neighbour. What was asked before `session_at`, the
     beginning of the first session, waited for it. `spent` is how far the bucket of each kind
-    of message is used up.
+    of message is used up, `doubts` that of the times that it was asked because others lost it.
     """
 
     next_at: float
     tries: int = 0
+    doubts: float = 0.0
     compared_at: float = float("-inf")
     differs: bool = False
     wants_us: bool = False
@@ -127,6 +132,27 @@ class Remote:
     def wants_us(self) -> bool:
         """Whether it told us that it wants to be a neighbour."""
         return self.calls.wants_us
+
+    def differs(self, differs: bool, now: float) -> bool:  # noqa: FBT001 - what was found
+        """Follow whether it holds other objects than we; return whether to compare them.
+
+        What is under way makes a difference, too; one that lasts is to be looked at.
+        """
+        calls = self.calls
+        before, calls.differs = calls.differs, differs
+        fresh = calls.compared_at < (calls.session_at or 0)
+        lasts = before and now - calls.compared_at >= COMPARE_INTERVAL
+        if not differs or not (fresh or lasts):
+            return False
+        calls.compared_at = now
+        return True
+
+    def lost_by_another(self, now: float) -> None:
+        """Ask whether it is there, unless that was asked often: a neighbour lost it."""
+        spent = spend(self.calls.doubts, now, *DOUBT_RATE)
+        if spent is not None:
+            self.calls.doubts = spent
+            self.pings.ask(now)
 
     def limit(self, kind: int, rate: tuple[float, int], now: float) -> None:
         """Count a message of a kind; `rate` is the seconds each takes, and how many at once.

@@ -10,7 +10,8 @@ line costs half a second more.
 A change is held back so that it is one: a path that is better by 20 % and 2 ms, for 10 s.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from netmgr.wire.objects import MAX_LOSS, METERED, RELAYS, Edge
@@ -33,6 +34,7 @@ DIRECT_BY: Final = 50
 
 _ROUNDING: Final = 1e-6
 _NONE: Final[frozenset[Pair]] = frozenset()
+_NOWHERE: Final[Mapping[bytes, int]] = MappingProxyType({})
 
 
 class Route(NamedTuple):
@@ -61,31 +63,55 @@ def edge_cost(rtt_us: int, loss: int) -> int:
 
 
 class Graph:
-    """The edges that both ends tell of, and what it costs to pass a relay.
+    """The edges that both ends tell of, and what it costs to pass a relay."""
 
-    `links` are the edges of each node, `features` the bits of its RECORD, both by short id.
-    """
-
-    __slots__ = ("costs", "tolls")
+    __slots__ = ("_links", "_told", "costs", "tolls")
 
     def __init__(
-        self, links: Mapping[bytes, Iterable[Edge]], features: Mapping[bytes, int]
+        self, links: Mapping[bytes, Sequence[Edge]], features: Mapping[bytes, int]
     ) -> None:
-        told = {node: _told(edges) for node, edges in links.items()}
-        nothing: dict[bytes, int] = {}
-        self.costs: dict[bytes, list[tuple[bytes, int]]] = {}
-        for node, edges in told.items():
-            both = []
-            for peer, cost in edges.items():
-                back = told.get(peer, nothing).get(node)
-                if back is not None and peer != node:
-                    both.append((peer, cost if cost > back else back))
-            self.costs[node] = both
+        self.costs: dict[bytes, dict[bytes, int]] = {}
+        self.tolls: dict[bytes, int] = {}
+        self._links: dict[bytes, Sequence[Edge]] = {}
+        self._told: dict[bytes, dict[bytes, int]] = {}
+        self.follow(links, features)
+
+    def follow(
+        self, links: Mapping[bytes, Sequence[Edge]], features: Mapping[bytes, int]
+    ) -> set[bytes]:
+        """Take what has changed since the last time; return who was lost by a neighbour.
+
+        `links` are the edges of each node, `features` the bits of its RECORD, both by short id.
+        """
         self.tolls = {
             node: METERED_COST if bits & METERED else 0
             for node, bits in features.items()
             if bits & RELAYS
         }
+        before = self._links
+        concerned = before.keys() - links.keys()
+        concerned |= {node for node, edges in links.items() if before.get(node) != edges}
+        told = self._told
+        nothing: dict[bytes, int] = {}
+        lost: set[bytes] = set()
+        for node in tuple(concerned):
+            old = told.pop(node, nothing)
+            if node in links:
+                told[node] = _told(links[node])
+                lost.update(old.keys() - told[node].keys())
+                concerned |= told[node].keys()
+            concerned |= old.keys()
+        self._links = dict(links)
+        for node in concerned:
+            both = {}
+            for peer, cost in told.get(node, nothing).items():
+                back = told.get(peer, nothing).get(node)
+                if back is not None and peer != node:
+                    both[peer] = cost if cost > back else back
+            self.costs[node] = both
+            if node not in told:
+                del self.costs[node]
+        return lost
 
     def cost_of(self, source: bytes, destination: bytes, hops: tuple[bytes, ...]) -> int | None:
         """Return what a path costs as things are, None if an edge or relay of it is gone."""
@@ -96,7 +122,7 @@ class Graph:
                 if toll is None:
                     return None
                 total += toll
-            cost = dict(self.costs.get(node, ())).get(peer)
+            cost = self.costs.get(node, _NOWHERE).get(peer)
             if cost is None:
                 return None
             total, node = total + cost, peer
@@ -136,7 +162,7 @@ def best_paths(
                     continue
                 cost += toll
                 relays = (*relays, node)
-            for peer, more in graph.costs.get(node, ()):
+            for peer, more in graph.costs.get(node, _NOWHERE).items():
                 total = cost + more
                 old = found.get(peer) or best.get(peer)
                 if (old is None or total <= old[0]) and usable(node, peer):
@@ -164,7 +190,7 @@ def best_detours(
         found: dict[bytes, list[_Label]] = {}
         for node, labels in changed.items():
             onward = _onward(graph, source, node, labels)
-            for peer, more in graph.costs.get(node, ()) if onward else ():
+            for peer, more in graph.costs.get(node, _NOWHERE).items() if onward else ():
                 if peer == source or not usable(node, peer):
                     continue
                 known = merged = found.get(peer) or best.get(peer, [])
@@ -235,17 +261,24 @@ def prefer(direct: Route | None, relayed: Route | None) -> Route | None:
 class Choice:
     """The path in use to one destination."""
 
-    __slots__ = ("_better_since", "_evaluated_at", "route")
+    __slots__ = ("_better_since", "_evaluated_at", "_passed_over", "route")
 
     def __init__(self) -> None:
         self.route: Route | None = None
         self._better_since: float | None = None
         self._evaluated_at: float | None = None
+        # Whether something else than then was seen since, too early to count.
+        self._passed_over = False
 
     @property
     def due_at(self) -> float | None:
-        """When a better path will have been better for long enough; None if there is none."""
-        return None if self._better_since is None else self._better_since + PROOF_TIME
+        """When to look again though nothing has changed; None if there is no need."""
+        times = []
+        if self._better_since is not None:
+            times.append(self._better_since + PROOF_TIME)
+        if self._passed_over and self._evaluated_at is not None:
+            times.append(self._evaluated_at + EVALUATE_INTERVAL)
+        return min(times, default=None)
 
     def update(
         self,
@@ -262,7 +295,10 @@ class Choice:
         if self.route is None or not current_alive:
             return self._install(new_route, now)
         if self._is_early(now):
+            is_better = new_route is not None and _is_better(new_route, self.route)
+            self._passed_over = is_better is (self._better_since is None)
             return self.route
+        self._passed_over = False
         self._evaluated_at = now
         if cost is not None:
             self.route = self.route._replace(cost=cost)
@@ -277,11 +313,13 @@ class Choice:
 
     def _install(self, route: Route | None, now: float) -> Route | None:
         self.route, self._better_since, self._evaluated_at = route, None, now
+        self._passed_over = False
         return route
 
     def _is_early(self, now: float) -> bool:
         """Tell whether a look is not due: once a second, and when a proof is complete."""
-        if self.due_at is not None and now + _ROUNDING >= self.due_at:
+        since = self._better_since
+        if since is not None and now + _ROUNDING >= since + PROOF_TIME:
             return False
         at = self._evaluated_at
         return at is not None and now + _ROUNDING < at + EVALUATE_INTERVAL

@@ -34,10 +34,10 @@ BUSY_TICK: Final = 0.3
 IDLE_TICK: Final = 0.5
 # Seconds after the first call for probes at which it is repeated.
 CALLS: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 300.0)
+# Seconds between looks for others in place of neighbours that do not answer.
+CHOOSE_INTERVAL: Final = 5.0
 # A direct way that was lost twice within so many seconds has to prove itself for a while.
 FLAP_TIME: Final = 60.0
-# Seconds between two comparisons of what two neighbours hold.
-COMPARE_INTERVAL: Final = 2.0
 # Of each kind of message of one node so many are answered: seconds each takes, and at once.
 PING_RATE: Final = (0.1, 20)
 PROBE_RATE: Final = (0.02, 64)
@@ -60,10 +60,10 @@ class Upkeep:
         self._relayed_dead = ways.relayed_dead
         self._new_way = ways.forget
         self._deadlines: Deadlines[Remote] = Deadlines()
-        self._tick_at = now
+        self._tick_at = self._choose_at = now
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
-        self._neighbours = Neighbours(context)
+        self._neighbours = Neighbours(context, ways.is_reachable)
         self.witnesses = Witnesses(context)
 
     # --- the clock ---
@@ -83,9 +83,9 @@ class Upkeep:
 
     def choose_neighbours(self, now: float) -> None:
         """Choose whom to keep a direct way to; after nodes have come or gone."""
-        self.unsettled = False
-        for gone in [one for one in self._context.remotes.values() if self._has_left(one)]:
-            self._gave_up(gone, now)
+        for remote in self._context.remotes.values():
+            if remote.up and self._context.objects.has_left(remote.identity):
+                self._gave_up(remote, now)
         pause = thrift.probe_interval(self._context)
         for remote in self._neighbours.choose():
             remote.places.last_probe = pause
@@ -95,9 +95,10 @@ class Upkeep:
         """Tell whether a direct way to a node is kept and told of."""
         return self._neighbours.wants(remote) or remote.wants_us
 
-    def is_told(self, remote: Remote) -> bool:
-        """Tell whether what is new is sent to a node."""
-        return self.is_neighbour(remote) or not thrift.pays(self._context, remote)
+    def neighbours(self) -> list[Remote]:
+        """Return the neighbours that answer."""
+        remotes = self._context.remotes.values()
+        return [one for one in remotes if one.up and self.is_neighbour(one)]
 
     def touch(self, remote: Remote, now: float) -> None:
         """Compute anew when something is due for a node."""
@@ -268,15 +269,9 @@ class Upkeep:
             self._changed(remote, now)
 
     def _compare(self, remote: Remote, digest: bytes, now: float) -> None:
-        calls = remote.calls
-        before, calls.differs = calls.differs, digest != self._context.objects.total_digest()
-        if not calls.differs:
-            return
-        # What is under way makes a difference, too; one that lasts is to be looked at.
-        fresh = calls.compared_at < (calls.session_at or 0)
-        if fresh or (before and now - calls.compared_at >= COMPARE_INTERVAL):
-            calls.compared_at = now
-            self._send(remote, control.DIGEST, b"".join(self._context.objects.digest()))
+        objects = self._context.objects
+        if remote.differs(digest != objects.total_digest(), now):
+            self._send(remote, control.DIGEST, b"".join(objects.digest()))
 
     # --- inside: the clock ---
 
@@ -289,6 +284,10 @@ class Upkeep:
                 busy = True
                 self.touch(remote, now)
         self._tick_at = now + (BUSY_TICK if busy else IDLE_TICK)
+        if self._choose_at <= now:
+            self._choose_at = now + CHOOSE_INTERVAL
+            if self._neighbours.lacks_some:
+                self.choose_neighbours(now)
 
     def _work(self, remote: Remote, now: float) -> None:
         if remote.pings.miss(now):
@@ -315,14 +314,11 @@ class Upkeep:
         self.touch(remote, now)
 
     def _died(self, remote: Remote, now: float) -> None:
-        remote.pings.missed = 0
+        remote.pings.died()
         if isinstance(remote.way, Via):
             self._relayed_dead(remote, now)
         elif remote.up:
             self._gave_up(remote, now)
-
-    def _has_left(self, remote: Remote) -> bool:
-        return remote.up and self._context.objects.has_left(remote.identity)
 
     def _came_up(self, remote: Remote, now: float, *, fresh: bool) -> None:
         self.unsettled = True
@@ -371,13 +367,12 @@ class Upkeep:
         self._send(remote, control.PING, ping, flag=self._neighbours.wants(remote))
 
     def _call(self, remote: Remote, *, answer: bool) -> None:
-        places = (*self._context.observed, *self._context.local)
-        body = control.encode_endpoints(places)
+        body = control.encode_endpoints((*self._context.observed, *self._context.local))
         self._send(remote, control.CALL_ME, body, flag=answer)
 
     def _send(self, remote: Remote, kind: int, body: bytes, *, flag: bool = False) -> None:
-        payload = control.encode(kind, body, flag=flag)
-        self._context.out.effects.append(SendInner(remote.public_key, (payload,)))
+        payloads = (control.encode(kind, body, flag=flag),)
+        self._context.out.effects.append(SendInner(remote.public_key, payloads))
 
     def _probe(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         context = self._context
@@ -385,7 +380,8 @@ class Upkeep:
         remote.places.probed(txid, endpoint, now)
         probe = Probe(context.identity.short, remote.short, txid, b"")
         key = context.identity.pair_key(remote.public_key)
-        self._send_probe(frames.PROBE, probe, key, endpoint, None)
+        if not context.is_tunnelled(endpoint):
+            self._send_probe(frames.PROBE, probe, key, endpoint, None)
 
     def _send_probe(
         self, kind: int, probe: Probe, key: bytes, remote: Endpoint, local: Local | None

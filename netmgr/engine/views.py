@@ -7,6 +7,7 @@ from netmgr.engine.signing import address6, fingerprint
 from netmgr.engine.trust import How
 from netmgr.model import ConflictView, PeerView, RouteView, Snapshot
 from netmgr.wire.objects import MAX_LOSS
+from wgpy.model import Prefix
 
 _TRUST = {How.FILE: "file", How.PERSON: "file", How.MET: "met", None: "heard"}
 
@@ -94,9 +95,13 @@ def _routes(mesh: Mesh, remotes: list[Remote]) -> tuple[RouteView, ...]:
         route = mesh.ways.route(remote)
         path = () if route is None else tuple(name_of(mesh, hop) for hop in route.hops)
         cost = 0 if route is None else route.cost
-        kind = "exit" if prefix.length == 0 else "subnet"
-        found.append(RouteView(str(prefix), remote.name, path, cost, kind))
+        found.append(RouteView(str(prefix), remote.name, path, cost, _kind(prefix)))
+    found += [RouteView(str(one), "", (), 0, _kind(one)) for one in mesh.ways.closed()]
     return tuple(found)
+
+
+def _kind(prefix: Prefix) -> str:
+    return "exit" if prefix.length == 0 else "subnet"
 
 
 def _conflicts(mesh: Mesh) -> tuple[ConflictView, ...]:

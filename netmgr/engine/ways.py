@@ -1,9 +1,10 @@
 """From links to ways: which nodes are reached how, who is given which prefix.
 
-Ways are computed anew a moment after something has changed, not more often than five times a
-second. A node whose direct place answers is reached there, unless relays are clearly faster
-for a while (see `routing.Choice`); any other through the relays of the cheapest path. Who has
-no path keeps the way it had last, so that what is sent to it may find it where it was.
+Ways are computed anew a moment after something that matters has changed, not more often than
+five times a second, nor than once in as many milliseconds as there are nodes. A node whose
+direct place answers is reached there, unless relays are clearly faster for a while (see
+`routing.Choice`); any other through the relays of the cheapest path. Who has no path keeps the
+way it had last, so that what is sent to it may find it where it was.
 """
 
 from collections.abc import Iterable
@@ -13,18 +14,19 @@ from typing import Final
 from netmgr import events
 from netmgr.effects import ChangePeers, Hurry, SetDetours
 from netmgr.engine import routing
+from netmgr.engine.chart import Chart
 from netmgr.engine.common import Context
 from netmgr.engine.members import Members
 from netmgr.engine.prefixes import Prefixes
 from netmgr.engine.remote import Direct, NoWay, Remote, Via, Way
-from netmgr.engine.routing import Choice, Graph, Pair, Route
-from netmgr.wire.objects import Edge
+from netmgr.engine.routing import Choice, Pair, Route
 from wgpy.model import Endpoint, PeerChange, Prefix
 from wgpy.wire.detour import via
 
-# Seconds from a change to the computation, and between computations.
+# Seconds from a change to the computation, and between computations: at least, and by nodes.
 DELAY: Final = 0.05
 GAP: Final = 0.2
+GAP_PER_NODE: Final = 0.001
 # Seconds that a link counts as dead after a relay said so.
 DEAD_FOR: Final = 5.0
 # Seconds from the death of a link in use to the computation.
@@ -42,7 +44,7 @@ class Ways:
         self._context = context
         self._at: float | None = None
         self._computed_at = float("-inf")
-        self._graph = Graph({}, {})
+        self._chart = Chart(context)
         self._detours: dict[bytes, Route] = {}
         self._choices: dict[bytes, Choice] = {}
         self._dead: dict[Pair, float] = {}
@@ -56,7 +58,8 @@ class Ways:
     def stale(self, now: float) -> None:
         """Compute anew soon."""
         if self._at is None:
-            self._at = max(now + DELAY, self._computed_at + GAP)
+            gap = max(GAP, GAP_PER_NODE * len(self._context.remotes))
+            self._at = max(now + DELAY, self._computed_at + gap)
 
     def next_at(self) -> float:
         """Return when `handle` has something to do."""
@@ -67,9 +70,9 @@ class Ways:
         """Compute everything anew."""
         self._at, self._computed_at = None, now
         self._dead = {pair: at for pair, at in self._dead.items() if at > now}
-        self._graph = self._draw_graph()
+        self._chart.follow()
         own = self._context.identity.short
-        self._detours = routing.best_detours(self._graph, own, dead=frozenset(self._dead))
+        self._detours = routing.best_detours(self._chart.graph, own, dead=frozenset(self._dead))
         ways = [(remote, self._way(remote, now)) for remote in self._nodes()]
         self._tell_detours(ways)
         for remote, way in ways:
@@ -82,9 +85,11 @@ class Ways:
         self._prefixes.choose()
 
     def follow(self, remote: Remote, now: float) -> None:
-        """Take a node's direct place at once, if nothing better led there."""
+        """Follow a node's direct place; it is taken at once if nothing better led there."""
         if remote.up and remote.endpoint is not None and not isinstance(remote.way, Via):
             self._move(remote, Direct(remote.endpoint), now)
+        if self._chart.hold(remote):
+            self.stale(now)
 
     def keep_direct(self, remote: Remote) -> bool:
         """Set the device, which a handshake through relays moved, back to the direct place.
@@ -105,8 +110,8 @@ class Ways:
     def route(self, remote: Remote) -> Route | None:
         """Return the way to a node as the path it takes, None if there is none."""
         match remote.way:
-            case Direct() if remote.up and remote.rtt is not None:
-                return Route((), _cost(remote))
+            case Direct():
+                return self._chart.direct(remote)
             case Via(hops):
                 route = Route(hops[:-1], 0)
                 cost = self._cost_now(remote, route)
@@ -126,10 +131,18 @@ class Ways:
         """Return who is given which prefix."""
         return list(self._prefixes.chosen.items())
 
+    def closed(self) -> tuple[Prefix, ...]:
+        """Return the prefixes that go nowhere: none of whom the file names is reached."""
+        return self._prefixes.closed
+
     def take_moved(self) -> list[Remote]:
         """Return and forget the nodes whose way has changed."""
         taken, self._moved = self._moved, []
         return taken
+
+    def take_doubted(self) -> list[Remote]:
+        """Return and forget the nodes that a neighbour of theirs has lost, and that are up."""
+        return self._chart.take_doubted()
 
     # --- what died ---
 
@@ -158,22 +171,6 @@ class Ways:
 
     # --- inside ---
 
-    def _draw_graph(self) -> Graph:
-        """Draw the links that nodes tell of, and our own as we know them ourselves."""
-        context = self._context
-        own = context.identity.short
-        links = {one.short: context.objects.links(one.identity) for one in self._nodes()}
-        ours = []
-        for remote in self._nodes():
-            if remote.up and remote.rtt is not None:
-                rtt_us, loss = int(remote.rtt * 1_000_000), remote.loss
-                ours.append(Edge(remote.short, rtt_us, loss))
-                back = [edge for edge in links[remote.short] if edge.peer != own]
-                links[remote.short] = (*back, Edge(own, rtt_us, loss))
-        links[own] = tuple(ours)
-        features = {one.short: one.record.features for one in self._nodes() if one.record}
-        return Graph(links, features)
-
     def _nodes(self) -> Iterable[Remote]:
         return self._context.remotes.values()
 
@@ -182,7 +179,7 @@ class Ways:
         relayed = self._detours.get(remote.short)
         if remote.up and remote.rtt is None and remote.endpoint is not None:
             return Direct(remote.endpoint)
-        direct = Route((), _cost(remote)) if remote.up else None
+        direct = self._chart.direct(remote)
         # The first measurements are noise: relays have to prove that they are better.
         wanted = direct if choice.route is None and direct else routing.prefer(direct, relayed)
         cost = self._cost_now(remote, choice.route)
@@ -198,10 +195,10 @@ class Ways:
         if route is None or (route.is_direct and not remote.up):
             return None
         path = (self._context.identity.short, *route.hops, remote.short)
-        pairs = list(pairwise(path))
-        if any(pair in self._dead or pair[::-1] in self._dead for pair in pairs):
+        dead = self._dead
+        if dead and any(pair in dead or pair[::-1] in dead for pair in pairwise(path)):
             return None
-        return self._graph.cost_of(path[0], path[-1], route.hops)
+        return self._chart.graph.cost_of(path[0], path[-1], route.hops)
 
     def _move(self, remote: Remote, way: Direct | Via, now: float) -> None:
         if way == remote.way:
@@ -241,9 +238,7 @@ class Ways:
 
     def _tell_detours(self, ways: Iterable[tuple[Remote, Way]]) -> None:
         context = self._context
-        neighbours = {
-            one.short: one.public_key for one in self._nodes() if one.up and one.rtt is not None
-        }
+        neighbours = self._chart.near()
         paths = {short: (*route.hops, short) for short, route in self._detours.items()}
         for one, way in ways:
             if isinstance(way, Via):
@@ -252,7 +247,3 @@ class Ways:
         if told != self._told:
             self._told = told
             context.out.effects.append(SetDetours(neighbours, paths))
-
-
-def _cost(remote: Remote) -> int:
-    return routing.edge_cost(int((remote.rtt or 0) * 1_000_000), remote.loss)

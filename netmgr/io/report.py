@@ -86,13 +86,15 @@ def line_of(event: Event) -> tuple[int, str]:
             return logging.WARNING, f"refused: {what}: {reason.value}; {repair}"
         case events.RouteRefused(name, prefix, why):
             return logging.WARNING, f"refused: {prefix} behind {name}: {why}"
+        case events.PrefixClosed(prefix, names):
+            why = f"{' or '.join(names)} is not reached"
+            return logging.WARNING, f"{prefix}: {why}; until then it goes nowhere"
         case events.SeedSilent(place, seconds):
             return logging.WARNING, f"{place} has not answered for {seconds:.0f} s; trying on"
-        case events.TwinSeen(silent=True):
-            text = "another node runs with this identity: this one says nothing any more"
-            return logging.ERROR, text
-        case events.TwinSeen():
-            return logging.WARNING, "state is older than what others know: signed anew"
+        case events.TwinSeen(silent):
+            twin = "another node runs with this identity: this one says nothing any more"
+            old = "state is older than what others know: signed anew"
+            return (logging.ERROR, twin) if silent else (logging.WARNING, old)
         case _:
             return logging.INFO, _news(event)
 

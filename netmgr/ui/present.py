@@ -109,13 +109,15 @@ def routes(snapshot: Snapshot, paint: Paint) -> str:
         (
             route.destination,
             route.kind,
-            route.to,
-            " > ".join(route.path) or "direct",
-            f"{route.cost / _TENTHS:.1f} ms",
+            route.to or "nobody",
+            (" > ".join(route.path) or "direct") if route.to else "not reached",
+            f"{route.cost / _TENTHS:.1f} ms" if route.to else "-",
         )
         for route in snapshot.routes
     ]
-    styles = ["fair" if route.path else "good" for route in snapshot.routes]
+    styles = [
+        ("fair" if route.path else "good") if route.to else "bad" for route in snapshot.routes
+    ]
     return table(head, rows, "llllr", styles, paint)
 
 

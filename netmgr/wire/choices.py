@@ -173,7 +173,7 @@ CHOICES: Final = (
         "NETMGR_VIA",
         words.parse_via,
         "PREFIX=NAME",
-        "send a prefix through a node; repeatable",
+        "send a prefix through a node or nowhere; repeatable",
         Shape.PAIRS,
     ),
     Choice(

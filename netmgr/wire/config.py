@@ -13,7 +13,7 @@ network.yaml, the same on every node:
         id: KEY                 optional: its Ed25519 key, which nobody else may show
 
 peer.yaml, of one machine, holds options under the names in `netmgr.wire.choices`; lists are
-lists, `via` is a mapping of prefix to name.
+lists, `via` is a mapping of prefix to name, or to a list of them.
 
 A fault is one line, `FILE:LINE: what is wrong, what to do`. Unknown keys are warned about only.
 """
@@ -309,7 +309,7 @@ def _texts(choice: Choice, pair: Pair, faults: Faults) -> tuple[str, ...]:
         case Shape.MANY, Items(_, nodes):
             entries = [Pair(each.line, pair.key, each) for each in nodes]
         case Shape.PAIRS, Entries(_, pairs):
-            entries = [_joined(pair.key, each) for each in pairs]
+            entries = [one for each in pairs for one in _joined(pair.key, each)]
         case Shape.PAIRS, _:
             why = f"{pair.key}: a mapping is wanted, like 0.0.0.0/0: alice"
             faults.error(pair.line, why)
@@ -325,9 +325,12 @@ def _texts(choice: Choice, pair: Pair, faults: Faults) -> tuple[str, ...]:
     return tuple(good)
 
 
-def _joined(key: str, pair: Pair) -> Pair:
-    """Return `prefix: name` as the one text that `--via` takes."""
-    if not isinstance(pair.value, Scalar):
-        return Pair(pair.line, key, pair.value)
-    text = f"{pair.key}={pair.value.text}"
-    return Pair(pair.line, key, Scalar(pair.value.line, text, plain=False))
+def _joined(key: str, pair: Pair) -> list[Pair]:
+    """Return `prefix: name`, or `prefix: [name, ...]`, as the texts that `--via` takes."""
+    found = []
+    for node in pair.value.nodes if isinstance(pair.value, Items) else [pair.value]:
+        value = node
+        if isinstance(node, Scalar):
+            value = Scalar(node.line, f"{pair.key}={node.text}", plain=False)
+        found.append(Pair(pair.line, key, value))
+    return found

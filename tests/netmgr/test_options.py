@@ -148,7 +148,6 @@ def test_what_lacks_is_told_with_the_ways_to_give_it(machine: Machine, lacks: st
         ({"routes": "10.9.0.0/16"}, "^--route: 10.9.0.0/16 and the subnet .* overlap"),
         ({"routes": "8.0.0.0/5"}, "overlap"),
         ({"via": "0.0.0.0/0=bob"}, "^--via: bob is this node; name another$"),
-        ({"via": ("0.0.0.0/0=a", "0.0.0.0/0=b")}, "0.0.0.0/0 through a and b; only one"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -205,6 +204,12 @@ def test_the_key_may_lie_in_a_file_beside(machine: Machine):
     machine.write("the.key", "none")
     with pytest.raises(ConfigError, match=r"the\.key:1: a key is 32 bytes"):
         machine.load(BOB)
+
+
+def test_who_a_prefix_goes_through_is_in_the_order_given(machine: Machine):
+    line = {"via": ("0.0.0.0/0=b", "0.0.0.0/0=a", "10.9.0.0/16=any", "0.0.0.0/0=b")}
+    found = [(str(prefix), name) for prefix, name in machine.load({**BOB, **line}).via]
+    assert found == [("0.0.0.0/0", "b"), ("0.0.0.0/0", "a"), ("10.9.0.0/16", "any")]
 
 
 def test_what_is_shown_holds_no_key(machine: Machine):

@@ -13,7 +13,7 @@ from tests.sim.nat import Nat
 from tests.sim.tunnel import EPOCH, number_of, packet, prefix, v4
 from tests.sim.world import World
 from wgpy.engine.device import Device
-from wgpy.model import Burst, Deadline, DeviceChange, Endpoint, Secret, TunBurst
+from wgpy.model import Burst, Deadline, DeviceChange, Endpoint, Prefix, Secret, TunBurst
 
 SHARED = Secret(blake2s(b"the key of the network").digest())
 SUBNET = prefix("10.1.1.0/24")
@@ -72,6 +72,7 @@ class Node:
         self.seed = Secret(blake2s(name.encode()).digest())
         self.numbers = Numbers()
         self.told: list[events.Event] = []
+        self.prefixes: tuple[Prefix, ...] = ()
         self.inner = self._start()
         self.host = world.add(self, Endpoint(v4(outside), self.port), nat)
         self.neighbours = _NEIGHBOURS.setdefault(world, [])
@@ -143,6 +144,8 @@ class Node:
                         if other.lan == self.lan and other is not self:
                             other.inner.mesh.receive_lan(payload, self.host.endpoint, now)
                             other.inner.settle(now)
+                case effects.SetPrefixes(prefixes):
+                    self.prefixes = prefixes
                 case _:
                     pass
 

@@ -1,7 +1,8 @@
 """A WireGuard device without cryptography: what a mesh sees of one, at a tenth of the cost.
 
 Sessions, their handshakes, queues, keepalives and relays go as in `wgpy.engine`: a session is
-an object that both ends hold; a message of one that the receiver does not hold is lost.
+an object that both ends hold; a message of one that the receiver does not hold is lost, and so
+is an initiation older than one that came before.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -128,6 +129,7 @@ class Peer:
         "handshake_at",
         "heard_at",
         "heeded",
+        "initiated_at",
         "key",
         "pending",
         "prefixes",
@@ -154,6 +156,8 @@ class Peer:
         self.heard_at: float | None = None
         # Whether a look at these two is under way.
         self.doubted = self.heeded = False
+        # The stamp of the newest initiation that came from it.
+        self.initiated_at = float("-inf")
         self.rx = self.tx = 0
 
 
@@ -246,6 +250,9 @@ class Station:
             return
         match packet:
             case Initiation(_, session):
+                if session.at <= peer.initiated_at:
+                    return
+                peer.initiated_at = session.at
                 peer.following = session
                 if self.key <= peer.key:
                     peer.pending = None

@@ -131,7 +131,8 @@ def test_edges_are_told_at_once_and_small_changes_are_not():
 
 def test_a_change_that_comes_too_soon_is_told_later():
     one, context = made()
-    one.links([linked(BOB)], 0.0)
+    for number in range(3):
+        one.links([linked(BOB, 0.1 * (number + 1))], 0.0)
     said(context)
     one.links([linked(BOB, 0.2)], 0.1)
     assert said(context) == []

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from netmgr.engine.common import is_metered, is_place, text
 from netmgr.engine.members import Members
 from netmgr.engine.signing import address6
+from netmgr.model import Candidate, Kind
 from netmgr.wire.objects import METERED, RELAYS, Record
 from tests.netmgr.engine.surroundings import (
     KEYS,
@@ -18,7 +19,7 @@ from tests.netmgr.engine.surroundings import (
     static,
     surroundings,
 )
-from tests.sim.tunnel import v4
+from tests.sim.tunnel import prefix, v4
 from wgpy.model import Endpoint, Prefix
 from wgpy.wire.detour import via
 
@@ -61,6 +62,18 @@ def test_a_share_is_between_its_bounds(low, width):
 def test_a_node_that_the_file_names_is_a_seed():
     assert surroundings(peers=[static(address=v4("10.1.1.1"))]).is_seed
     assert not surroundings(peers=[static(address=v4("10.1.1.2"))]).is_seed
+
+
+def test_what_the_host_sends_into_the_tunnel_is_no_place_but_on_our_lan():
+    context = surroundings()
+    near, far = Endpoint(v4("172.16.0.3"), 1), Endpoint(v4("172.16.9.3"), 1)
+    assert not context.is_tunnelled(near) and not context.is_tunnelled(far)
+    context.tunnelled = (prefix("172.16.0.0/16"),)
+    context.networks = (prefix("172.16.0.0/24"),)
+    assert not context.is_tunnelled(near) and context.is_tunnelled(far)
+    kinds = [each.kind for each in context.placed([Candidate(near, Kind.OBSERVED)])]
+    assert kinds == [Kind.LOCAL]
+    assert context.placed([Candidate(far, Kind.LOCAL)]) == [Candidate(far, Kind.OBSERVED)]
 
 
 def test_a_node_is_static_if_the_file_names_its_address():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netmgr.engine import flood
-from netmgr.engine.flood import Expired, Objects, OwnEcho, Version
+from netmgr.engine.flood import Expired, Objects, OwnEcho
 from netmgr.engine.signing import Identity, short_id, verify_untrusted
 from netmgr.errors import Reason, Rejected
 from netmgr.model import Candidate, Kind
@@ -115,12 +115,12 @@ def test_what_is_older_is_refused_as_stale_unverified():
 def test_damage_is_refused_and_leaves_no_trace(at):
     held = made()
     held.receive_untrusted(record(who(1)), NEIGHBOUR, 0.0)
-    before = held.digest(), held.version, held.identities()
+    before = held.digest(), held.identities()
     held.take_floods()
     blob = bytearray(record(who(1), 2))
     blob[at] ^= 0x40
     assert refused(held, bytes(blob)) in (Reason.MALFORMED, Reason.BAD_SIGNATURE)
-    assert (held.digest(), held.version, held.identities()) == before
+    assert (held.digest(), held.identities()) == before
     assert held.take_floods() == []
 
 
@@ -242,26 +242,6 @@ def test_what_is_not_known_has_nothing_to_say():
     assert not held.has_left(ME)
 
 
-def test_versions_tell_what_changed_and_a_refresh_is_no_change():
-    held = made()
-    edge = Edge(OTHER, 1000)
-    steps = [
-        (record(who(1), 1), Version(1, 0, 0)),
-        (record(who(1), 2), Version(1, 0, 0)),
-        (record(who(1), 3, "bob"), Version(2, 0, 0)),
-        (links(who(1), 1, edge), Version(2, 1, 0)),
-        (links(who(1), 2, edge), Version(2, 1, 0)),
-        (links(who(1), 3), Version(2, 2, 0)),
-        (routes(who(1), 1, OFFER), Version(2, 2, 1)),
-        (links(who(1), 4, edge), Version(2, 3, 1)),
-        (leave(who(1), 5), Version(3, 4, 2)),
-        (record(who(1), 6, "bob"), Version(4, 4, 2)),
-    ]
-    for at, (blob, version) in enumerate(steps):
-        assert held.receive_untrusted(blob, NEIGHBOUR, float(at))
-        assert held.version == version, at
-
-
 def test_acceptances_are_found_by_who_gave_them():
     held = made()
     accept = Accept("bob", bytes(4), who(2))
@@ -270,7 +250,6 @@ def test_acceptances_are_found_by_who_gave_them():
     assert held.accepts(who(1)) == (accept,)
     assert list(held.accept_parts(who(1)).values()) == [accept]
     assert held.accept_parts(who(2)) == {}
-    assert held.version == Version(1, 0, 0)
 
 
 def test_who_left_is_linked_to_nobody_until_it_is_back():
@@ -377,6 +356,21 @@ def test_one_neighbour_brings_so_many_new_ones_and_then_20_a_minute():
         held.receive_untrusted(record(who(7000 + number)), NEIGHBOUR, DAY)
 
 
+def test_new_ones_that_are_forged_count_as_well():
+    asked = []
+
+    def never(identity: bytes, _message: bytes, _signature: bytes) -> None:
+        asked.append(identity)
+        raise Rejected(Reason.BAD_SIGNATURE)
+
+    held = made(never)
+    for number in range(flood.NEWCOMER_BURST):
+        assert refused(held, record(who(number))) is Reason.BAD_SIGNATURE
+    assert refused(held, record(who(5000))) is Reason.TOO_FAST
+    assert len(asked) == flood.NEWCOMER_BURST, "the dear part is spared"
+    assert refused(held, record(who(5000)), by=OTHER) is Reason.BAD_SIGNATURE
+
+
 def test_what_one_identity_says_is_bounded():
     held = made()
     body = bytes(1090)
@@ -444,9 +438,7 @@ def test_who_was_let_go_comes_back_by_its_own_word_only():
     empty = held.digest()
     for blob in (record(who(1), 4), links(who(1), 5), routes(who(1), 6, OFFER)):
         held.receive_untrusted(blob, NEIGHBOUR, 0.0)
-    before = held.version
     assert held.expire(7 * DAY, ()).dropped == (who(1),)
-    assert held.version == Version(before.records + 1, 0, before.routes + 1)
     assert held.digest() == empty and list(held.blobs()) == []
     assert held.identity_of(short_id(who(1))) is None
     for blob in (record(who(1), 4), links(who(1), 5), record(who(1), 3), leave(who(1), 9)):

@@ -1,13 +1,11 @@
 """What is held of one identity, object by object."""
 
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netmgr.engine import holding
-from netmgr.engine.holding import Held, Holding, Routes, Standing, spend
+from netmgr.engine.holding import Held, Holding, Routes, Standing
 from netmgr.errors import Reason, Rejected
 from netmgr.wire import objects
 from netmgr.wire.objects import Accept, Edge, Offer, Record, Signed
@@ -321,15 +319,3 @@ def test_a_charge_without_an_object_counts_all_the_same():
     assert one.paced(record(1), 0.0) is None
     one.charge(objects.RECORD, None)
     assert one.paced(record(1), 0.0) is None
-
-
-@given(st.lists(st.floats(0, 10), max_size=60))
-def test_no_history_spends_more_than_burst_and_rate(waits):
-    due, now, spent = 0.0, 0.0, []
-    for wait in waits:
-        now += wait
-        if (after := spend(due, now, 2.0, 3)) is not None:
-            due = after
-            spent.append(now)
-    for first, last in itertools.combinations(range(len(spent)), 2):
-        assert last - first + 1 <= 3 + (spent[last] - spent[first]) / 2 + 0.001

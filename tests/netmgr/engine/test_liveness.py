@@ -215,3 +215,18 @@ def test_what_was_sent_or_heard_last_is_known(pings):
     assert pings.lively_at == 1.0
     pings.observe(2.0, rx_grew=True, tx_grew=False)
     assert pings.lively_at == 2.0
+
+
+def test_ways_that_died_are_counted_until_something_comes_in():
+    pings = Liveness(0.0)
+    for deaths in (1, 2):
+        pings.died()
+        assert (pings.deaths, pings.missed) == (deaths, 0)
+    pings.observe(1.0, rx_grew=False, tx_grew=True)
+    assert pings.deaths == 2
+    pings.observe(1.0, rx_grew=True, tx_grew=False)
+    assert pings.deaths == 0
+    pings.died()
+    pings.pinged(b"1", PING_INTERVAL, 2.0)
+    pings.ponged(b"1", PING_INTERVAL, 2.1)
+    assert pings.deaths == 0

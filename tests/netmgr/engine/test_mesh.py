@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from netmgr import effects
 from netmgr.engine.knock import seal
-from netmgr.engine.mesh import EXPIRY_INTERVAL
+from netmgr.engine.mesh import EXPIRY_INTERVAL, FORGED_RATE, SPARE_STRANGERS
 from netmgr.engine.signing import Identity, fingerprint
 from netmgr.engine.trust import How
 from netmgr.errors import Reason
 from netmgr.model import StaticPeer
-from netmgr.wire import control, frames
+from netmgr.wire import control, frames, objects
 from netmgr.wire.frames import Probe
+from netmgr.wire.objects import split_untrusted
 from tests.netmgr.engine.scenes import all_direct, cut, nodes, seen, until
 from tests.sim.meshes import Node, everybody_reaches_everybody, static
 from tests.sim.tunnel import prefix
@@ -111,6 +112,54 @@ def test_requests_for_objects_are_answered_at_a_rate():
         assert context.out.drops[Reason.TOO_FAST] - before >= 192
         alice.world.run_for(0.005)
         assert len(alice.world.trace) - trace < 100
+
+
+def test_of_what_a_neighbour_forges_little_is_looked_at_and_then_nothing_of_it():
+    alice, bob, carol = nodes()
+    mesh = alice.inner.mesh
+    names = {remote.name: remote.identity for remote in mesh.context.remotes.values()}
+
+    def forged(number: int) -> bytes:
+        body, net_id = objects.encode_leave(), mesh.context.keys.net_id
+        who = names["carol"]
+        return objects.encode(
+            objects.LEAVE, 0, who, 2**40 + number, body, net_id, lambda _: bytes(64)
+        )
+
+    for number in range(300):
+        (message,) = control.pack_objects([forged(number), forged(1000 + number)])
+        mesh.receive_inner(Identity(bob.seed).wireguard_public, message, alice.world.now)
+    drops = mesh.context.out.drops
+    assert drops[Reason.BAD_SIGNATURE] <= FORGED_RATE[1] + 1
+    assert drops[Reason.TOO_FAST] >= 300 - FORGED_RATE[1]
+    true = bob.inner.mesh.context.own_record
+    bob.inner.mesh.announcer._sign(objects.RECORD, split_untrusted(true).body, bob.world.now)  # noqa: SLF001
+    new = bob.inner.mesh.context.own_record
+    (message,) = control.pack_objects([new])
+    mesh.receive_inner(Identity(bob.seed).wireguard_public, message, alice.world.now)
+    assert new not in mesh.context.objects.blobs(), "who forges is not heard for a while"
+    mesh.receive_inner(Identity(carol.seed).wireguard_public, message, alice.world.now)
+    assert new in mesh.context.objects.blobs(), "others are"
+    alice.world.run_for(4.0)
+    assert alice.way(carol) == alice.way(bob) == "direct"
+    before = drops[Reason.BAD_SIGNATURE]
+    (message,) = control.pack_objects([forged(5000)])
+    mesh.receive_inner(Identity(bob.seed).wireguard_public, message, alice.world.now)
+    assert drops[Reason.BAD_SIGNATURE] == before + 1, "it is looked at again"
+
+
+def test_there_are_hardly_more_strangers_than_addresses():
+    (alice,) = nodes(1)
+    mesh = alice.inner.mesh
+    for number in range(400):
+        other = Identity(Secret(number.to_bytes(32)))
+        body = objects.encode_record(objects.Record(f"n{number}", None, 0))
+        blob = objects.encode(
+            objects.RECORD, 0, other.public, 1, body, mesh.context.keys.net_id, other.sign
+        )
+        mesh._receive_object(blob, b"neighbor", alice.world.now)  # noqa: SLF001
+    assert len(mesh.context.remotes) == 256 + SPARE_STRANGERS
+    assert mesh.context.out.drops[Reason.TOO_MANY] == 400 - 256 - SPARE_STRANGERS
 
 
 def test_messages_of_nobody_we_know_are_counted():

@@ -1,10 +1,12 @@
 """Whom a node keeps a direct way to, in small networks and large ones."""
 
+from collections.abc import Callable, Iterable
+
 import pytest
 
 from netmgr.engine.common import Context
 from netmgr.engine.flood import Objects
-from netmgr.engine.neighbours import BY_RANK, ON_LAN, SEEDS, SMALL, Neighbours
+from netmgr.engine.neighbours import ENOUGH, IN_VAIN, ON_LAN, SEEDS, SMALL, Neighbours, by_rank
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import Identity, NetworkKeys, verify_untrusted
 from netmgr.engine.trust import Trust
@@ -57,12 +59,27 @@ def let_answer(context: Context) -> None:
         remote.take_up(Endpoint(bytes([192, 0, 2, remote.identity[0]]), 1), 0.0)
 
 
-def chosen(context: Context) -> set[int]:
-    neighbours = Neighbours(context)
+def everywhere(_: Remote) -> bool:
+    return True
+
+
+def put(context: Context, numbers: Iterable[int], kind: Kind = Kind.OBSERVED) -> None:
+    """Let nodes answer at a place."""
+    for number in numbers:
+        remote = context.remotes[bytes([number]) * 32]
+        place = Endpoint(bytes([192, 168, 0, number]), 1)
+        remote.offer([Candidate(place, kind)], 0.0)
+        remote.take_up(place, 0.0)
+
+
+def chosen(context: Context, is_reachable: Callable[[Remote], bool] = everywhere) -> set[int]:
+    neighbours = Neighbours(context, is_reachable)
     assert len(neighbours.choose()) == len(
         [one for one in context.remotes.values() if neighbours.wants(one)]
     )
     assert all(not one.up for one in neighbours.choose()), "their places may be new"
+    found = [one for one in context.remotes.values() if neighbours.wants(one)]
+    assert neighbours.lacks_some == any(not one.up for one in found)
     return {one.identity[0] for one in context.remotes.values() if neighbours.wants(one)}
 
 
@@ -70,10 +87,39 @@ def test_in_a_small_network_everybody_is():
     assert len(chosen(surroundings(SMALL - 1))) == SMALL - 1
 
 
-def test_in_a_larger_one_two_static_peers_and_three_by_rank():
-    found = chosen(surroundings(100))
+def test_in_a_larger_one_some_by_rank_and_until_enough_of_them_answer_two_static_peers():
+    context = surroundings(100)
+    found = chosen(context)
     assert len(found & {1, 2, 3, 4, 5}) >= SEEDS
-    assert len(found) <= SEEDS + BY_RANK
+    assert len(found) <= SEEDS + by_rank(100)
+    ranked = found - {1, 2, 3, 4, 5}
+    put(context, sorted(ranked)[: ENOUGH - 1])
+    assert chosen(context) == found
+    put(context, sorted(ranked)[:ENOUGH])
+    assert ranked <= chosen(context)
+    assert len(chosen(context)) == by_rank(100)
+
+
+def test_four_edges_in_a_row_lead_to_more_places_than_there_are_nodes():
+    for nodes in range(SMALL, 20_000):
+        degree = 1.4 * by_rank(nodes)
+        assert degree * (degree - 1) ** 3 > 4 * nodes
+
+
+def test_in_place_of_one_that_cannot_be_had_there_is_the_next():
+    context = surroundings(100)
+    put(context, range(1, 101))
+    first = chosen(context)
+    assert len(first) == by_rank(100)
+    gone = context.remotes[bytes([min(first)]) * 32]
+    gone.give_up(0.0)
+    assert chosen(context) == first, "it has only just gone"
+    without = chosen(context, lambda remote: remote is not gone)
+    assert without > first, "it is still tried"
+    assert len(without) == len(first) + 1
+    for trial in gone.places.trials.values():
+        trial.tries = IN_VAIN
+    assert chosen(context) == without
 
 
 def test_a_node_of_the_file_keeps_all_the_others_there():
@@ -82,13 +128,9 @@ def test_a_node_of_the_file_keeps_all_the_others_there():
 
 def test_those_on_the_lan_are_kept_up_to_a_number():
     context = surroundings(100)
-    for number in range(50, 80):
-        remote = context.remotes[bytes([number]) * 32]
-        place = Endpoint(bytes([192, 168, 0, number]), 1)
-        remote.offer([Candidate(place, Kind.LOCAL)], 0.0)
-        remote.take_up(place, 0.0)
+    put(context, range(50, 80), Kind.LOCAL)
     found = chosen(context)
-    assert ON_LAN <= len(found & set(range(50, 80))) <= ON_LAN + BY_RANK
+    assert ON_LAN <= len(found & set(range(50, 80))) <= ON_LAN + by_rank(100)
 
 
 @pytest.mark.parametrize("count", [5, 100])
@@ -136,9 +178,11 @@ def test_who_pays_for_its_bytes_and_knows_only_such_has_two_of_them():
 
 def test_the_rank_is_the_same_for_both_and_ranks_of_who_is_gone_are_forgotten():
     context = surroundings(100)
-    neighbours = Neighbours(context)
+    neighbours = Neighbours(context, everywhere)
     neighbours.choose()
     for number in range(20, 101):
         del context.remotes[bytes([number]) * 32]
     neighbours.choose()
     assert len(neighbours._ranks) == len(context.remotes)  # noqa: SLF001
+    assert len(neighbours._ranked) == len(context.remotes)  # noqa: SLF001
+    assert not neighbours.lacks_some or neighbours.choose()

@@ -1,14 +1,17 @@
 """Prefixes behind nodes: who is given which, and what is given to nobody."""
 
+from dataclasses import replace
+
 from netmgr import events
+from netmgr.effects import SendDatagram
 from netmgr.engine.signing import address6
 from netmgr.wire import objects
 from netmgr.wire.objects import Offer
 from tests.netmgr.engine.scenes import NAMES, SEED, meet, nodes, seen
 from tests.sim.meshes import Node
-from tests.sim.tunnel import packet, prefix
+from tests.sim.tunnel import packet, prefix, v4
 from tests.sim.world import World
-from wgpy.model import Prefix
+from wgpy.model import Endpoint, Prefix
 
 SITE = prefix("172.16.0.0/16")
 DEFAULT = prefix("0.0.0.0/0")
@@ -59,6 +62,25 @@ def test_of_two_gateways_one_serves_and_the_other_takes_over():
     assert given(alice) == {SITE: other.name}, "it stays where it is"
 
 
+def test_a_gateway_that_is_silent_while_ways_die_gives_way_to_another():
+    via = {"via": ((SITE, "bob"), (SITE, "carol"))}
+    alice, bob, carol = made(dict(via), {"routes": (SITE,)}, {"routes": (SITE,)})
+    mesh, pings = alice.inner.mesh, seen(alice, bob).pings
+    for deaths, gateway in ((1, "bob"), (2, "carol")):
+        pings.died()
+        assert pings.deaths == deaths
+        mesh.ways.handle(alice.world.now)
+        assert given(alice) == {SITE: gateway}
+    pings.observe(alice.world.now, rx_grew=True, tx_grew=False)
+    mesh.ways.handle(alice.world.now)
+    assert given(alice) == {SITE: "bob"}
+    for other in (bob, carol):
+        for _ in range(2):
+            seen(alice, other).pings.died()
+    mesh.ways.handle(alice.world.now)
+    assert given(alice) == {SITE: "bob"}, "one that may be gone is better than none"
+
+
 def test_a_gateway_that_leaves_loses_its_prefixes_at_once():
     alice, bob, _ = made({}, {"routes": (SITE,)}, {})
     assert given(alice) == {SITE: "bob"}
@@ -87,6 +109,50 @@ def test_the_file_names_who_serves_in_its_order_and_nobody_else():
     assert given(dave) == {}
 
 
+def closed(node: Node) -> list[tuple[str, tuple[str, ...]]]:
+    return [(e.prefix, e.names) for e in node.told if isinstance(e, events.PrefixClosed)]
+
+
+def test_what_went_where_the_file_says_goes_nowhere_while_nobody_of_it_is_reached():
+    alice, bob, carol = made(
+        {"via": ((DEFAULT, "bob"), (DEFAULT, "carol"), (SITE, "bob"))},
+        {"exit_node": True, "routes": (SITE,)},
+        {"exit_node": True, "routes": (SITE,)},
+    )
+    world, ways = alice.world, alice.inner.mesh.ways
+    assert given(alice) == {DEFAULT: "bob", SITE: "bob"}
+    bob.host.up = False
+    assert world.run_while(lambda: given(alice) != {DEFAULT: "carol"}, 15.0)
+    assert ways.closed() == (SITE,)
+    assert set(alice.prefixes) == {DEFAULT, SITE}
+    carol.host.up = False
+    assert world.run_while(lambda: given(alice) != {}, 15.0)
+    assert ways.closed() == (DEFAULT, SITE)
+    assert set(alice.prefixes) == {DEFAULT, SITE}
+    assert closed(alice) == [(str(SITE), ("bob",)), (str(DEFAULT), ("bob", "carol"))]
+    bob.host.up = True
+    assert world.run_while(lambda: given(alice) != {DEFAULT: "bob", SITE: "bob"}, 60.0)
+    assert ways.closed() == ()
+
+
+def test_what_the_file_does_not_ask_for_any_more_is_open_again():
+    alice, bob, _ = made({"via": ((DEFAULT, "bob"),)}, {"exit_node": True}, {})
+    bob.inner.mesh.leave(bob.world.now)
+    bob.inner.settle(bob.world.now)
+    bob.world.run_for(0.4)
+    mesh = alice.inner.mesh
+    assert mesh.ways.closed() == (DEFAULT,)
+    mesh.set_settings(replace(mesh.context.settings, via=()), alice.world.now)
+    alice.inner.settle(alice.world.now)
+    alice.world.run_for(0.4)
+    assert mesh.ways.closed() == alice.prefixes == ()
+
+
+def test_what_never_went_through_a_node_is_not_closed():
+    (alice,) = made({"via": ((DEFAULT, "bob"),)})
+    assert alice.inner.mesh.ways.closed() == alice.prefixes == ()
+
+
 def test_the_least_metric_wins_and_an_offer_made_twice_is_one():
     alice, bob, carol = nodes()
     offer(carol, Offer(SITE, 5), Offer(SITE, 5), Offer(SITE, 9))
@@ -95,6 +161,20 @@ def test_the_least_metric_wins_and_an_offer_made_twice_is_one():
     assert given(alice) == {}
     offer(bob, Offer(SITE, 7), Offer(SITE, 7))
     assert given(alice) == {SITE: "bob"}
+
+
+def test_a_place_behind_a_gateway_is_no_way_round_the_tunnel():
+    """The host would send what is for it through the gateway: a tunnel within the tunnel."""
+    alice, bob, carol = made({}, {"routes": (SITE,)}, {})
+    inside = Endpoint(v4("172.16.0.3"), 50003)
+    for one, probed in ((alice, False), (bob, True)):
+        mesh = one.inner.mesh
+        mesh.upkeep.found(seen(one, carol), inside, one.world.now)
+        sent = [each.remote for each in mesh.take_effects() if isinstance(each, SendDatagram)]
+        assert (inside in sent) is probed
+    context = alice.inner.mesh.context
+    context.networks = (prefix("172.16.0.0/24"),)
+    assert not context.is_tunnelled(inside), "it is on our LAN"
 
 
 def test_what_overlaps_the_network_is_refused_and_told_once():
@@ -120,6 +200,17 @@ def test_what_overlaps_the_network_is_refused_and_told_once():
     alice.send(bob, 1)
     alice.world.run_for(0.5)
     assert bob.got(alice) == [1]
+
+
+def test_a_refusal_says_what_would_be_cut_off():
+    alice, bob, _ = nodes()
+    for bad in ("192.0.2.1", "192.0.2.3"):
+        offer(bob, Offer(prefix(bad), 0))
+    why = [each.why for each in alice.told if isinstance(each, events.RouteRefused)]
+    assert why == [
+        "it holds 192.0.2.1, an address of this host",
+        "it holds 192.0.2.3, where carol is reached",
+    ]
 
 
 def test_places_outside_may_be_covered_where_the_file_wants_it():

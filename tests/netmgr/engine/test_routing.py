@@ -79,6 +79,27 @@ def test_an_edge_counts_if_both_ends_tell_of_it_with_the_worse_of_both():
     assert best_paths(graph, B) == {A: Route((), 45)}
 
 
+@given(st.data())
+def test_a_graph_that_follows_is_the_one_drawn_anew(data):
+    rtts = st.sampled_from((0, 1000, 5000))
+    edges = st.builds(Edge, st.sampled_from((A, B, C, D)), rtts, st.just(0))
+    links = st.dictionaries(st.sampled_from((A, B, C, D)), st.lists(edges, max_size=4))
+    graph = Graph({}, {})
+    before: dict[bytes, list[Edge]] = {}
+    for now in data.draw(st.lists(links, max_size=6)):
+        lost = graph.follow(now, dict.fromkeys(now, RELAYS))
+        fresh = Graph(now, dict.fromkeys(now, RELAYS))
+        assert (graph.costs, graph.tolls) == (fresh.costs, fresh.tolls)
+        assert lost == {
+            edge.peer
+            for node, told in before.items()
+            if node in now
+            for edge in told
+            if edge.peer not in {each.peer for each in now[node]}
+        }
+        before = now
+
+
 def test_a_node_that_is_linked_to_itself_gains_nothing():
     graph = Graph({A: [Edge(A, 0), Edge(B, 1000)], B: [Edge(A, 1000)]}, {})
     assert best_paths(graph, A) == {B: Route((), 25)}
@@ -293,11 +314,13 @@ def test_a_destination_is_looked_at_once_a_second():
     choice.update(DIRECT, True, 0.0)
     better = Route((B,), 100)
     choice.update(better, True, 0.9)
+    assert choice.due_at == 1.0
+    choice.update(DIRECT, True, 0.95)
     assert choice.due_at is None
     choice.update(better, True, 1.0)
     assert choice.due_at == 11.0
     choice.update(DIRECT, True, 1.9)
-    assert choice.due_at == 11.0
+    assert choice.due_at == 2.0
     choice.update(DIRECT, True, 2.0)
     assert choice.due_at is None
 

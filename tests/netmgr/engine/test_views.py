@@ -53,6 +53,17 @@ def test_peers_are_shown_by_address_with_their_ways():
     assert view.seeds == ("192.0.2.1:50001",)
 
 
+def test_a_prefix_that_is_closed_goes_to_nobody():
+    world = World(1)
+    alice = Node(world, "alice", "10.1.1.1", "192.0.2.1", [SEED], via=((SITE, "bob"),))
+    bob = Node(world, "bob", "10.1.1.2", "192.0.2.2", [SEED], routes=(SITE,))
+    meet(world, [alice, bob])
+    bob.host.up = False
+    assert world.run_while(lambda: not alice.inner.mesh.ways.closed(), 15.0)
+    (route,) = shown(alice).routes
+    assert (route.destination, route.to, route.kind) == (str(SITE), "", "subnet")
+
+
 def test_a_node_that_does_not_answer_has_no_path_but_the_loss_is_shown():
     alice, bob = nodes(2)
     cut(alice, bob)
@@ -78,7 +89,7 @@ def test_refused_claims_are_shown():
     body = objects.encode_record(Record("alice", bob.settings.address, 0))
     mesh, now = carol.inner.mesh, carol.world.now
     mesh.announcer._sign(objects.RECORD, body, now)  # noqa: SLF001
-    mesh._flood()  # noqa: SLF001
+    mesh._flood(0.0)  # noqa: SLF001
     carol.inner.settle(now)
     alice.world.run_for(1.0)
     (view,) = shown(alice).conflicts

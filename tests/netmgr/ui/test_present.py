@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netmgr.model import RouteView
 from netmgr.ui import present
 from tests.netmgr.views import BOB, SNAPSHOT
 
@@ -35,6 +36,13 @@ def test_peers_are_aligned_and_those_reached_come_first():
     assert "not reached" in lines[3]
     assert lines[0].index("ENDPOINT") == lines[1].index("192.168.1.2:50002")
     assert "\x1b" not in text
+
+
+def test_a_route_to_nobody_says_so():
+    view = replace(SNAPSHOT, routes=(RouteView("0.0.0.0/0", "", (), 0, "exit"),))
+    _, line = present.routes(view, present.paint_plain).splitlines()
+    assert line.split() == ["0.0.0.0/0", "exit", "nobody", "not", "reached", "-"]
+    assert "\x1b[31m" in present.routes(view, present.paint_ansi)
 
 
 def test_routes_tell_the_nodes_on_the_way():

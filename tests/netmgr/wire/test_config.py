@@ -161,6 +161,12 @@ def test_what_is_strange_with_peers_is_warned_about():
     assert reading.usable().peers[0].admin_port is None
 
 
+def test_a_prefix_may_go_through_several_in_their_order():
+    reading = read_peer("via: {0.0.0.0/0: [alice, any], 10.9.0.0/16: bob}\n")
+    texts = ("0.0.0.0/0=alice", "0.0.0.0/0=any", "10.9.0.0/16=bob")
+    assert reading.usable() == {"via": Given(texts, "peer.yaml:1")}
+
+
 def test_peer_yaml_gives_options_with_their_lines():
     reading = read_peer(PEER + "peers: [a:1]\nvia: {0.0.0.0/0: alice}\nroutes: 10.9.0.0/16\n")
     assert reading.usable() == {
@@ -180,7 +186,7 @@ def test_peer_yaml_gives_options_with_their_lines():
         ("name: a_b", "p:1: name: 'a_b' is no name: 1 to 63 of a-z, 0-9 and -, like a-b"),
         ("name: [a]", "p:1: name: one value is wanted, not a list or mapping"),
         ("via: bob", "p:1: via: a mapping is wanted, like 0.0.0.0/0: alice"),
-        ("via: {0.0.0.0/0: [a]}", "p:1: via: one value is wanted, not a list or mapping"),
+        ("via: {0.0.0.0/0: [[a]]}", "p:1: via: one value is wanted, not a list or mapping"),
         ("peers:\n- a:1\n- b", "p:3: peers: 'b' is no endpoint: HOST:PORT or [ADDRESS]:PORT"),
         ("- a", "p:1: the file: keys and values are wanted, like networkConfig: ..."),
         ("a: [", "p:1: no YAML"),
