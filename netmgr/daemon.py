@@ -11,6 +11,7 @@ from netmgr.io import report
 from netmgr.model import Settings
 from netmgr.network import Network
 from wgpy.errors import ConfigError
+from wgpy.io import process
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,6 +32,7 @@ def run(
         report.configure(settings.verbosity, log, as_json=settings.log_json)
     except OSError as error:
         raise ConfigError(f"{log}: {error.strerror}") from None
+    process.expect_bursts()
     uvloop.run(_serve(settings, reload))
     return 0
 

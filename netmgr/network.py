@@ -367,6 +367,7 @@ class _Reader:
         self.arrival = asyncio.Event()
 
 
+# hot path: bench/mesh
 class _Managed:
     """The engine as the node drives it; after each step the world gets its turn."""
 
@@ -383,7 +384,8 @@ class _Managed:
     def take_events(self) -> list[wgpy.events.Event]:
         """Return and forget what happened to the device."""
         taken = self._host.take_events()
-        self._after_step()
+        if self._host.has_news:
+            self._after_step()
         return taken
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 FAILED: Final = 1
 USAGE: Final = 2
-# Cycles are few; a configuration of 100,000 prefixes is searched for them less often (gc).
-GC_THRESHOLDS: Final = (20_000, 20, 20)
 # The largest descriptor or MTU that a system call can be given.
 _MAX_INT: Final = 2**31 - 1
 # So much of a wrong one is repeated.
@@ -58,8 +56,6 @@ def launch(ifname: str, *, foreground: bool, environ: Mapping[str, str] = os.env
 
 
 def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) -> int:
-    import gc
-
     import uvloop
 
     from wgpy.io import report
@@ -67,15 +63,11 @@ def _run(ifname: str, readiness: process.Readiness, environ: Mapping[str, str]) 
     report.configure(environ.get("LOG_LEVEL"), environ.get("WGPY_LOG_FORMAT", "text"))
     # From the first thing that is to be removed on, until the event loop listens to them.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
-    # numpy's library for matrices, which nothing here uses, would start a thread a core.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     forward = environ.get("WGPY_FORWARD", "0")
     if forward not in ("", "0", "1"):
         raise UsageError(f"WGPY_FORWARD={forward}: it is 0 or 1")
     tun, listener = _open(ifname, environ)
-    gc.set_threshold(*GC_THRESHOLDS)
-    gc.freeze()
-    process.keep_freed_memory()
+    process.expect_bursts()
 
     def ready() -> None:
         readiness.ready()

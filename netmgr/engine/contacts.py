@@ -13,6 +13,7 @@ from typing import Final
 
 from netmgr import events
 from netmgr.effects import CallLan, Resolve, SendDatagram
+from netmgr.engine import thrift
 from netmgr.engine.common import Context
 from netmgr.engine.knock import Door, Knocker, Rate
 from netmgr.engine.members import Members
@@ -32,6 +33,7 @@ SOON: Final = 0.01
 # Seconds between questions for the address of a name.
 RESOLVE_SILENT: Final = 60.0
 RESOLVE_CONNECTED: Final = 300.0
+METERED_RESOLVE: Final = 3600.0
 # Seconds after the start at which hellos go out on the LAN, and between them later.
 HELLOS: Final = (0.0, 1.0, 3.0)
 HELLO_INTERVAL: Final = 30.0
@@ -44,6 +46,7 @@ SILENCE_TOLD_AGAIN: Final = 240.0
 # Seconds for which a place that called on the LAN is not knocked at again; how many places one
 # caller may have, and how many callers are remembered.
 KNOWN_FOR: Final = 600.0
+METERED_KNOWN_FOR: Final = 86400.0
 _CALLER_PLACES: Final = 4
 _MAX_CALLERS: Final = 1024
 _CALLER: Final = 8
@@ -218,7 +221,7 @@ class Contacts:
             return
         place = Endpoint(source.host, hello.port, source.scope)
         known = self._callers.pop(caller, {})
-        known = {one: at for one, at in known.items() if now - at < KNOWN_FOR}
+        known = {one: at for one, at in known.items() if now - at < self._known_for}
         self._callers[caller] = known
         if len(self._callers) > _MAX_CALLERS:
             self._callers.popitem(last=False)
@@ -278,18 +281,26 @@ class Contacts:
     def _is_static(self, endpoint: Endpoint) -> bool:
         return any(endpoint in seed.endpoints for seed in self.seeds)
 
+    @property
+    def _known_for(self) -> float:
+        return METERED_KNOWN_FOR if self._context.settings.metered else KNOWN_FOR
+
     def _is_connected(self, seed: Seed) -> bool:
+        """Tell whether a static peer answers, or is none that we need."""
         remote = self.remote_of(seed)
-        return remote is not None and remote.up and remote.rtt is not None
+        is_up = remote is not None and remote.up and remote.rtt is not None
+        return is_up or thrift.is_served(self._context)
 
     def _resolve(self, seed: Seed, now: float, *, connected: bool) -> None:
-        pause = RESOLVE_CONNECTED if connected else RESOLVE_SILENT
+        longest = METERED_RESOLVE if self._context.settings.metered else RESOLVE_CONNECTED
+        pause = longest if connected else RESOLVE_SILENT
         seed.resolve_at = now + pause * self._context.share(0.9, 1.1)
         for host, port in seed.places():
             self._context.out.effects.append(Resolve(host, port))
 
     def _knock_at_seed(self, seed: Seed, now: float, *, connected: bool) -> None:
-        pause = min(LAST_KNOCK, FIRST_KNOCK * 2 ** min(seed.tries, 16))
+        last = max(LAST_KNOCK, thrift.probe_interval(self._context))
+        pause = min(last, FIRST_KNOCK * 2 ** min(seed.tries, 16))
         seed.knock_at = now + pause * self._context.share(0.7, 1.0)
         if connected:
             seed.tries, seed.silent_since, seed.tell_after = 0, None, SILENCE_TOLD
@@ -321,6 +332,8 @@ class Contacts:
         said = self._hellos.pop(0) if self._hellos else 0.0
         later = pause * self._context.share(0.9, 1.1)
         self._hello_at = now + (self._hellos[0] - said if self._hellos else later)
+        if settings.metered and not self._hellos and thrift.count_up(self._context):
+            return
         nonce = self._caller + self._context.entropy(_CALLER)
         port = settings.listen_port
         hello = LanHello(port, nonce, self._hello_tag(port, nonce))

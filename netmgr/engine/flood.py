@@ -56,17 +56,18 @@ class Expired(NamedTuple):
 
 
 class Sums:
-    """The sums of marks, one a bucket, and the bytes of all that was added.
+    """The sums of marks, one a bucket, and all that was added, with its size in bytes.
 
     `cursor` is how far the objects have been told to those who differ.
     """
 
-    __slots__ = ("cursor", "size", "sums")
+    __slots__ = ("blobs", "cursor", "size", "sums")
 
     def __init__(self) -> None:
         self.cursor = 0
         self.sums = [0] * BUCKETS
         self.size = 0
+        self.blobs: set[bytes] = set()
 
     def change(self, short: bytes, new: Iterable[Held], old: Iterable[Held]) -> None:
         """Add objects of an identity, and take others away."""
@@ -74,9 +75,11 @@ class Sums:
         for held in new:
             self.sums[bucket] ^= held.mark
             self.size += len(held.blob)
+            self.blobs.add(held.blob)
         for held in old:
             self.sums[bucket] ^= held.mark
             self.size -= len(held.blob)
+            self.blobs.discard(held.blob)
 
 
 class News:
@@ -164,6 +167,10 @@ class Objects:
     def has_floods(self) -> bool:
         """Whether there is something to pass on."""
         return bool(self._news.floods)
+
+    def holds(self, blob: bytes) -> bool:
+        """Tell whether an object is held as it is: the quick answer to what comes again."""
+        return blob in self._sums.blobs
 
     def take_floods(self) -> list[tuple[bytes, bytes | None]]:
         """Return what came in since the last call, and whom not to send it to.

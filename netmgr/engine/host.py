@@ -96,23 +96,25 @@ class Host:
             now=now,
         )
         self._identity = identity
+        # Whether there are effects, or events of the mesh, since the effects were last taken.
+        self.has_news = False
         self._events: list[Event] = []
         self._effects: list[effects.Effect] = []
         self._now, self._due = now, self.mesh.next_deadline()
         device.configure(DeviceChange(private_key=identity.wireguard), now)
         self.settle(now)
 
-    # --- the engine's verbs ---
+    # --- the engine's verbs; hot path: bench/mesh ---
 
     def receive_bursts(self, bursts: Sequence[Burst], now: float) -> None:
         """Take what came from the network."""
+        self._now = now
         self.device.receive_bursts(bursts, now)
-        self._listen(now)
 
     def receive_packets(self, packets: Sequence[TunBurst], now: float) -> None:
         """Take what the host wants sent."""
+        self._now = now
         self.device.receive_packets(packets, now)
-        self._listen(now)
 
     def handle_deadline(self, now: float) -> None:
         """Act on every deadline that is due at `now`; the next one is later than `now`."""
@@ -126,11 +128,15 @@ class Host:
     def next_deadline(self) -> Deadline:
         """Return when to call `handle_deadline`."""
         own, device = self._due, self.device.next_deadline()
-        return own if device is None else min(own, device)
+        return own if device is None or own.at <= device.at else device
 
     def take_bursts(self) -> list[Burst]:
-        """Return and forget what is to be sent to the network."""
-        self._listen(self._now)
+        """Return and forget what is to be sent to the network; to be called first of these."""
+        happened = self.device.take_events()
+        if happened:
+            for event in happened:
+                self._hear(event, self._now)
+            self.settle(self._now)
         return self.device.take_bursts()
 
     def take_packets(self) -> list[TunBurst]:
@@ -139,12 +145,15 @@ class Host:
 
     def take_events(self) -> list[Event]:
         """Return and forget what happened to the device, but for what is the mesh's alone."""
+        if not self._events:
+            return []
         taken, self._events = self._events, []
         return taken
 
     def take_effects(self) -> list[effects.Effect]:
         """Return and forget what the world is to do."""
         taken, self._effects = self._effects, []
+        self.has_news = False
         return taken
 
     def settle(self, now: float) -> None:
@@ -162,18 +171,10 @@ class Host:
             if not happened and not wanted:
                 break
         self._now, self._due = now, self.mesh.next_deadline()
+        if self._effects or self.mesh.context.out.events:
+            self.has_news = True
 
     # --- inside ---
-
-    # hot path: bench/mesh
-    def _listen(self, now: float) -> None:
-        """Let the mesh hear of the device; after most calls there is nothing to hear."""
-        self._now = now
-        happened = self.device.take_events()
-        if happened:
-            for event in happened:
-                self._hear(event, now)
-            self.settle(now)
 
     def _hear(self, event: Event, now: float) -> None:
         match event:

@@ -8,7 +8,7 @@ known within three seconds under traffic and twelve without.
 
 from typing import Final
 
-from netmgr.engine.measure import Loss, Srtt
+from netmgr.engine.measure import SHIFT_SHARE, Loss, Srtt
 
 PING_INTERVAL: Final = 7.5
 FAST_INTERVAL: Final = 0.25
@@ -16,6 +16,11 @@ FAST_INTERVAL: Final = 0.25
 # of hosts that have just started, say little.
 FIRST_SAMPLES: Final = 4
 FIRST_INTERVAL: Final = 1.0
+# Who is asked asks so many intervals later itself, if it has measured the round trip in so
+# many, and what the two have measured differs by a share or so many seconds at most.
+_PASSIVE: Final = 1.08
+_MEASURED: Final = 7
+_SHIFT: Final = 0.002
 # A ping is missed after so many seconds and round trips.
 PATIENCE: Final = 0.6
 PATIENCE_ROUND_TRIPS: Final = 4
@@ -73,6 +78,11 @@ class Liveness:
         """The round trip of the direct way, in seconds; None if it was not measured."""
         us = self._srtt.us
         return None if us is None else us / 1_000_000
+
+    @property
+    def lively_at(self) -> float:
+        """When something was last sent or heard; minus infinity: never."""
+        return max(self.traffic_at, self._heard_at)
 
     @property
     def is_calm(self) -> bool:
@@ -150,6 +160,18 @@ class Liveness:
             self.next_at = now + FAST_INTERVAL
         else:
             self.next_at = now + self.patience
+
+    def asked(self, said: float, interval: float, now: float) -> None:
+        """Follow a ping of the other: one of two need ask, each learns as much from it.
+
+        `said` is the round trip as the other has measured it, 0 if it has not. It is not
+        believed, or who says so would be as near as it likes.
+        """
+        rtt = self.rtt
+        if rtt is None or not self.is_calm or now - self.measured_at >= _MEASURED * interval:
+            return
+        if not said or abs(said - rtt) <= max(SHIFT_SHARE * rtt, _SHIFT):
+            self.next_at = max(self.next_at, now + interval * _PASSIVE)
 
     def miss(self, now: float) -> bool:
         """Count pings whose answers are overdue; return whether the way is dead."""

@@ -59,6 +59,8 @@ class Members:
             Rejected: why it is not kept.
         """
         context = self._context
+        if context.objects.holds(blob):
+            return None
         self._expect_untrusted(objects.split_untrusted(blob))
         signed = context.objects.receive_untrusted(blob, sender, now)
         if isinstance(signed, OwnEcho):

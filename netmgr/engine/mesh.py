@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from netmgr import effects, events
+from netmgr.engine import thrift
 from netmgr.engine.announce import Announcer
 from netmgr.engine.common import Channel, Context
 from netmgr.engine.contacts import Contacts
@@ -372,7 +373,7 @@ class Mesh:
     def _flood(self, now: float) -> None:
         """Pass on what is new to all neighbours but who told us."""
         self._flood_at, self._flooded_at = float("inf"), now
-        floods = self.context.objects.take_floods()
+        floods = thrift.passed_on(self.context, self.context.objects.take_floods())
         for remote in self.upkeep.neighbours():
             blobs = [blob for blob, source in floods if source != remote.short]
             self._send_all(remote, control.pack_objects(blobs))

@@ -3,8 +3,10 @@
 In a small network everybody. In a larger one some that a hash of the pair chooses, the same for
 both: as many as it takes for three relays to lead anywhere; for each that cannot be had the
 next one as well; and who is met on the LAN. A node that has too few of these keeps two static
-peers, which anybody can reach, and a node in network.yaml keeps all the others there. Who pays
-for its bytes has two.
+peers, which anybody can reach, and a node in network.yaml keeps all the others there.
+
+Who pays for its bytes has two, and some more while one of these does not answer; nobody but
+itself chooses it, unless it stands in network.yaml.
 """
 
 from bisect import insort
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from hashlib import blake2s
 from typing import Final
 
+from netmgr.engine import thrift
 from netmgr.engine.common import Context, is_metered
 from netmgr.engine.remote import Remote
 
@@ -71,12 +74,15 @@ class Neighbours:
         remotes = context.remotes
         metered = context.settings.metered
         if len(remotes) < SMALL and not metered:
-            return list(remotes.values())
+            return [one for one in remotes.values() if not is_metered(one.record)]
         self._rank()
         ranked = [remotes[identity] for _, identity in self._ranked]
         static = [one for one in ranked if context.is_static(one)]
         if metered:
-            return (static or ranked)[:SEEDS]
+            able = [one for one in ranked if not is_metered(one.record)]
+            order = list(dict.fromkeys([*static, *able, *ranked]))
+            first = order[: thrift.NEIGHBOURS]
+            return order[: len(first) + sum(not one.up for one in first)]
         wanted = [*self._able(ranked), *self._near(ranked)]
         if context.is_seed:
             return [*wanted, *static]
@@ -96,7 +102,8 @@ class Neighbours:
         return first
 
     def _near(self, ranked: list[Remote]) -> list[Remote]:
-        near = (one for one in ranked if one.up and one.places.is_local(one.endpoint))
+        able = (one for one in ranked if not is_metered(one.record))
+        near = (one for one in able if one.up and one.places.is_local(one.endpoint))
         return [one for one, _ in zip(near, range(ON_LAN), strict=False)]
 
     def _is_hopeful(self, remote: Remote) -> bool:

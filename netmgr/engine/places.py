@@ -32,6 +32,8 @@ class Places:
 
     def __init__(self) -> None:
         self.trials: dict[Endpoint, Trial] = {}
+        # Seconds between probes of a place in the end.
+        self.last_probe = LAST_PROBE
         self._probes: dict[bytes, tuple[Endpoint, float]] = {}
 
     def offer(self, candidates: Iterable[Candidate], used: Endpoint | None, now: float) -> None:
@@ -68,7 +70,7 @@ class Places:
         for endpoint, trial in self.trials.items():
             if trial.next_at <= now and is_wanted(endpoint):
                 due.append(endpoint)
-                pause = min(LAST_PROBE, FIRST_PROBE * 2 ** min(trial.tries, 16))
+                pause = min(self.last_probe, FIRST_PROBE * 2 ** min(trial.tries, 16))
                 trial.next_at, trial.tries = now + pause, trial.tries + 1
         return due
 

@@ -22,6 +22,8 @@ from wgpy.model import Endpoint, PublicKey
 
 # Seconds between two comparisons of what two neighbours hold.
 COMPARE_INTERVAL: Final = 2.0
+# Seconds after which a difference is looked at though it is not the same all the time.
+DIFFERENT_FOR: Final = 30.0
 # So often a node is asked because others lost it: seconds each takes, and at once.
 DOUBT_RATE: Final = (5.0, 4)
 # Seconds from hearing of a node until it is called: it has to hear of us first.
@@ -71,17 +73,18 @@ class Calls:
     """What goes between the two of us, and when.
 
     `next_at` is when it is asked through relays to probe us, `compared_at` when our objects
-    were last compared, `differs` whether its digest was another one last time, `wants_us`
-    whether it told us that it wants to be a neighbour. What was asked before `session_at`, the
-    beginning of the first session, waited for it. `spent` is how far the bucket of each kind
-    of message is used up, `doubts` that of the times that it was asked because others lost it.
+    were last compared, `digests` our digest and its at the last look and since when they were
+    different, None if they were equal, `wants_us` whether it told us that it wants to be a
+    neighbour. What was asked before `session_at`, the beginning of the first session, waited for
+    it. `spent` is how far the bucket of each kind of message is used up, `doubts` that of the
+    times that it was asked because others lost it.
     """
 
     next_at: float
     tries: int = 0
     doubts: float = 0.0
     compared_at: float = float("-inf")
-    differs: bool = False
+    digests: tuple[bytes, bytes, float] | None = None
     wants_us: bool = False
     session_at: float | None = None
     spent: dict[int, float] = field(default_factory=dict)
@@ -133,19 +136,23 @@ class Remote:
         """Whether it told us that it wants to be a neighbour."""
         return self.calls.wants_us
 
-    def differs(self, differs: bool, now: float) -> bool:  # noqa: FBT001 - what was found
-        """Follow whether it holds other objects than we; return whether to compare them.
+    def differs(self, own: bytes, its: bytes, now: float) -> bool:
+        """Follow the digests of both; return whether to compare what is held.
 
-        What is under way makes a difference, too; one that lasts is to be looked at.
+        What is under way makes a difference, too; one that stays as it is, or lasts for long,
+        is to be looked at, and any on a direct way or in a session that is new.
         """
         calls = self.calls
-        before, calls.differs = calls.differs, differs
-        fresh = calls.compared_at < (calls.session_at or 0)
-        lasts = before and now - calls.compared_at >= COMPARE_INTERVAL
-        if not differs or not (fresh or lasts):
+        before = calls.digests
+        if own == its:
+            calls.digests = None
             return False
-        calls.compared_at = now
-        return True
+        since = now if before is None else before[2]
+        calls.digests = own, its, since
+        fresh = calls.compared_at < max(calls.session_at or 0.0, self.checks.moved_at)
+        stays = before is not None and before[:2] == (own, its)
+        lasts = now - max(since, calls.compared_at) >= DIFFERENT_FOR
+        return fresh or lasts or (stays and now - calls.compared_at >= COMPARE_INTERVAL)
 
     def lost_by_another(self, now: float) -> None:
         """Ask whether it is there, unless that was asked often: a neighbour lost it."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from netmgr.effects import SendDatagram, SendInner
-from netmgr.engine import knock
-from netmgr.engine.common import Context, is_metered
+from netmgr.engine import knock, thrift
+from netmgr.engine.common import Context
 from netmgr.engine.liveness import PING_INTERVAL
 from netmgr.engine.neighbours import Neighbours
 from netmgr.engine.remote import Direct, Remote, Via
@@ -27,7 +27,6 @@ from wgpy.wire.detour import via_id
 
 # Neighbours that chose us, whom we did not choose.
 ACCEPTED: Final = 24
-METERED_INTERVAL: Final = 110.0
 # Probes of the direct place that go unanswered before it is given up while relays are used.
 CHECKS: Final = 3
 # Seconds between looks at the traffic, while there is some and while there is none.
@@ -35,6 +34,8 @@ BUSY_TICK: Final = 0.3
 IDLE_TICK: Final = 0.5
 # Seconds after the first call for probes at which it is repeated.
 CALLS: Final = (0.0, 5.0, 15.0, 30.0, 60.0, 300.0)
+# Seconds between two comparisons of what is held, whoever with: the first may do for all.
+COMPARE_GAP: Final = 0.5
 # Seconds between looks for others in place of neighbours that do not answer.
 CHOOSE_INTERVAL: Final = 5.0
 # A direct way that was lost twice within so many seconds has to prove itself for a while.
@@ -44,12 +45,6 @@ PING_RATE: Final = (0.1, 20)
 PROBE_RATE: Final = (0.02, 64)
 CALL_RATE: Final = (2.0, 4)
 _TXID_SIZE: Final = 8
-_PASSIVE: Final = 1.08
-# Seconds from an own measurement for which being asked is enough.
-PASSIVE_FOR: Final = 60.0
-# What two ends may measure differently: a share, or seconds.
-SHIFT_SHARE: Final = 0.25
-SHIFT: Final = 0.002
 
 
 class Upkeep:
@@ -67,7 +62,7 @@ class Upkeep:
         self._relayed_dead = ways.relayed_dead
         self._new_way = ways.forget
         self._deadlines: Deadlines[Remote] = Deadlines()
-        self._tick_at = self._choose_at = now
+        self._tick_at = self._choose_at = self._compare_at = now
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
         self._neighbours = Neighbours(context, ways.is_reachable)
@@ -93,7 +88,9 @@ class Upkeep:
         for remote in self._context.remotes.values():
             if remote.up and self._context.objects.has_left(remote.identity):
                 self._gave_up(remote, now)
+        pause = thrift.probe_interval(self._context)
         for remote in self._neighbours.choose():
+            remote.places.last_probe = pause
             self.touch(remote, now)
 
     def is_neighbour(self, remote: Remote) -> bool:
@@ -107,7 +104,7 @@ class Upkeep:
 
     def touch(self, remote: Remote, now: float) -> None:
         """Compute anew when something is due for a node."""
-        due = [remote.pings.ping_at(self._interval(remote)), remote.pings.overdue_at()]
+        due = [self._ping_at(remote), remote.pings.overdue_at(), self._quiet_at(remote)]
         if self._wants_direct(remote, now):
             due += [remote.probe_at(), remote.check_at()]
             if not remote.up and isinstance(remote.way, Via):
@@ -225,22 +222,10 @@ class Upkeep:
                 # It may have come through relays all the same: that place proves nothing yet.
                 remote.offer([Candidate(observed, Kind.OBSERVED)], now)
                 remote.places.heard_from(observed, now)
-            elif remote.pings.is_calm and self._is_known(remote, ping, now):
-                # One of two need ask: the other learns as much from being asked.
-                interval = self._interval(remote) or 0.0
-                later = now + interval * _PASSIVE
-                remote.pings.next_at = max(remote.pings.next_at, later)
+            else:
+                interval = self._interval(remote) or PING_INTERVAL
+                remote.pings.asked(ping.rtt_us / 1_000_000, interval, now)
         self._compare(remote, ping.digest, now)
-
-    def _is_known(self, remote: Remote, ping: Ping, now: float) -> bool:
-        """Tell whether the round trip was measured here of late, and the other agrees.
-
-        What the other says is not believed, or it would be as near as it likes.
-        """
-        rtt, said = remote.rtt, ping.rtt_us / 1_000_000
-        if rtt is None or now - remote.pings.measured_at >= PASSIVE_FOR:
-            return False
-        return not said or abs(said - rtt) <= max(SHIFT_SHARE * rtt, SHIFT)
 
     def _receive_pong(self, remote: Remote, message: Message, now: float) -> None:
         pong = Pong.decode_untrusted(message.body)
@@ -287,7 +272,8 @@ class Upkeep:
 
     def _compare(self, remote: Remote, digest: bytes, now: float) -> None:
         objects = self._context.objects
-        if remote.differs(digest != objects.total_digest(), now):
+        if remote.differs(objects.total_digest(), digest, now) and self._compare_at <= now:
+            remote.calls.compared_at, self._compare_at = now, now + COMPARE_GAP
             self._send(remote, control.DIGEST, b"".join(objects.digest()))
 
     # --- inside: the clock ---
@@ -309,7 +295,10 @@ class Upkeep:
     def _work(self, remote: Remote, now: float) -> None:
         if remote.pings.miss(now):
             self._died(remote, now)
-        ping_at = remote.pings.ping_at(self._interval(remote))
+        quiet_at = self._quiet_at(remote)
+        if quiet_at is not None and quiet_at <= now:
+            self._gave_up(remote, now)
+        ping_at = self._ping_at(remote)
         if ping_at is not None and ping_at <= now:
             self._ping(remote, now)
         if self._wants_direct(remote, now):
@@ -351,9 +340,16 @@ class Upkeep:
             return None
         if not self.is_neighbour(remote):
             return None
-        if self._context.settings.metered or is_metered(remote.record):
-            return METERED_INTERVAL
-        return PING_INTERVAL
+        return thrift.ping_interval(self._context, remote)
+
+    def _ping_at(self, remote: Remote) -> float | None:
+        # Where nothing answers probes ask; a ping would have the device ask for a session.
+        if not remote.up and not isinstance(remote.way, Via):
+            return None
+        return remote.pings.ping_at(self._interval(remote))
+
+    def _quiet_at(self, remote: Remote) -> float | None:
+        return None if self.is_neighbour(remote) else thrift.quiet_at(self._context, remote)
 
     def _wants_direct(self, remote: Remote, now: float) -> bool:
         return self.is_neighbour(remote) or remote.pings.busy(now)

@@ -64,6 +64,13 @@ def failure(fleet: Fleet, victim: Member, talkers: list[Member]) -> float:
     return fleet.now - began
 
 
+def sent_in_a_day(fleet: Fleet, member: Member, hours: float) -> float:
+    """Return what a node at rest sends in so many hours, as MB a day, IP and UDP included."""
+    before = member.sent
+    fleet.run_for(3600 * hours)
+    return (member.sent - before) * 24 / hours / 1e6
+
+
 def partition(fleet: Fleet, seconds: float) -> float:
     """Part a fleet in halves with a seed each, then heal; return the seconds to one view."""
     for member in fleet.members:
@@ -148,6 +155,28 @@ def test_thirty_nodes_learn_of_a_death_within_twelve_seconds():
     report("thirty", traffic=max(busy), idle=max(idle))
     assert max(busy) <= 12.0
     assert max(idle) <= 12.0
+
+
+@pytest.mark.slow
+def test_a_metered_node_among_five_sends_less_than_a_megabyte_a_day():
+    fleet = settled(5, 60.0, metered=(4,))
+    sent = sent_in_a_day(fleet, fleet.members[4], 6.0)
+    report("metered of 5", MB=sent)
+    assert sent <= 0.6
+
+
+@pytest.mark.slow
+def test_a_metered_node_among_thirty_is_cheap_and_its_death_known_in_two_minutes():
+    fleet = settled(30, 60.0, spread=0.04, metered=(28, 29))
+    quiet, busy = fleet.members[28:]
+    sent = sent_in_a_day(fleet, quiet, 0.5)
+    gone = failure(fleet, busy, [fleet.members[3], fleet.members[7]])
+    quiet.kill()
+    idle = fleet.run_while(lambda: any(one.believes(quiet) for one in fleet.running()), 180.0)
+    report("metered of 30", MB=sent, traffic=gone, idle=idle)
+    assert sent <= 0.6
+    assert gone <= 12.0
+    assert idle <= 122.0
 
 
 @pytest.mark.slow

@@ -30,12 +30,13 @@ PATIENCE = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT
 
 
 class Session:
-    """The keys of two, with the time they are from."""
+    """The keys of two, with the time they are from, and who asked for them."""
 
-    __slots__ = ("at",)
+    __slots__ = ("at", "by")
 
-    def __init__(self, at: float) -> None:
+    def __init__(self, at: float, by: PublicKey) -> None:
         self.at = at
+        self.by = by
 
 
 class Datagram(NamedTuple):
@@ -194,7 +195,7 @@ class Station:
         for key, peer in grown.items():
             rx, tx = self._seen.get(key, (0, 0))
             self._seen[key] = peer.rx, peer.tx
-            yield key, peer.rx > rx, peer.tx > tx
+            yield key, peer.rx > rx, peer.tx > tx + SEALED
 
     # --- what the mesh wants ---
 
@@ -362,7 +363,7 @@ class Station:
                 peer.doubted = True
                 self.clock.at(now + PATIENCE, lambda: self._doubt(peer))
         self._emit(peer, Data(self.key, session, inner))
-        if now - session.at > REKEY_AFTER_TIME and self.key > peer.key:
+        if now - session.at > REKEY_AFTER_TIME and session.by == self.key:
             self._initiate(peer)
 
     def _emit(self, peer: Peer, packet: Packet) -> None:
@@ -409,7 +410,7 @@ class Station:
         if peer.attempts_since is None:
             peer.attempts_since = now
         peer.handshake_at = now
-        peer.pending = Session(now)
+        peer.pending = Session(now, self.key)
         self._emit(peer, Initiation(self.key, peer.pending))
         self.clock.at(now + REKEY_TIMEOUT, lambda: self._retry(peer))
 

@@ -7,6 +7,7 @@ and its watch, which need privileges; `drop_privileges` while the process still 
 then `Readiness.ready`.
 """
 
+import gc
 import os
 import resource
 import signal
@@ -25,6 +26,7 @@ from wgpy.io import libc
 # CAP_NET_BIND_SERVICE `wg set wg0 listen-port 53` fails once privileges are dropped.
 NEEDED_CAPABILITIES: Final = frozenset({"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"})
 TUN_DEVICE: Final = "/dev/net/tun"
+GC_THRESHOLDS: Final = (20_000, 20, 20)
 SECRET_MODE: Final = 0o600
 MAX_SECRET_FILE_SIZE: Final = 64 * 2**20
 
@@ -239,6 +241,15 @@ def forbid_core_dumps() -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def expect_bursts() -> None:
+    """Prepare this program for its data path, once its modules are loaded, but for numpy."""
+    # numpy's library for matrices, which nothing here uses, would start a thread a core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(*GC_THRESHOLDS)  # cycles are few, prefixes may be 100,000
+    gc.freeze()
+    keep_freed_memory()
 
 
 def keep_freed_memory() -> None:

@@ -23,6 +23,7 @@ from netmgr.engine.contacts import (
 from netmgr.engine.knock import Door, Knocker, open_untrusted
 from netmgr.engine.members import Members
 from netmgr.engine.remote import Remote
+from netmgr.engine.thrift import LAST_TRIAL
 from netmgr.engine.trust import How, Pin
 from netmgr.errors import Reason, Rejected
 from netmgr.model import Kind, StaticPeer
@@ -426,6 +427,27 @@ def test_who_pays_for_its_bytes_says_hello_more_rarely():
     node = Node(metered=True)
     pass_time(node, 500.0)
     assert len(hellos(node)) == 3
+
+
+def test_who_pays_says_none_and_seeks_nobody_while_there_are_two_neighbours():
+    node = Node(peers=[SEED, static("other.example", 50008)], metered=True)
+    connected(node, BOB, Endpoint(LAN.host, 50002, 3))
+    node.contacts.resolved("other.example", 50008, (OUTSIDE,), 0.0)
+    pass_time(node, 600.0)
+    knocked = len([place for place in node.knocked() if place == OUTSIDE])
+    assert LAST_TRIAL / LAST_KNOCK < knocked < 15, "one is not enough"
+    connected(node, EVE, Endpoint(LAN.host, 50003, 3))
+    pass_time(node, 5000.0)
+    asked = [one.host for one in effects_of(node.context, Resolve) if isinstance(one, Resolve)]
+    assert not node.knocked() and not hellos(node)
+    assert asked.count("other.example") <= 12
+
+
+def test_who_pays_knocks_at_who_says_hello_once_a_day():
+    node = Node(metered=True)
+    for hours in range(24):
+        node.contacts.receive_hello_untrusted(hello(50001), LAN, 3600.0 * hours)
+    assert len(node.knocked()) == 1
 
 
 def test_who_says_hello_is_knocked_at():

@@ -1,9 +1,10 @@
 """A whole node over a device: what passes between mesh, device and world."""
 
 from netmgr import effects
-from netmgr.effects import ADMIN_PORT, ChangePeers, SendDatagram, SetDetours
+from netmgr.effects import ADMIN_PORT, ChangePeers, Save, SendDatagram, SetDetours
 from netmgr.engine.host import DeviceChannel
 from netmgr.engine.signing import Identity
+from netmgr.events import TwinSeen
 from tests.netmgr.engine.scenes import cut, nodes, seen, until
 from tests.sim.meshes import Node
 from tests.sim.world import World
@@ -86,6 +87,23 @@ def test_what_happened_to_the_device_is_told():
     assert any(isinstance(event, SessionEnded) for event in told)
     assert seen(alice, bob).calls.session_at is None
     assert not any(isinstance(event, HandshakeCompleted) for event in told)
+
+
+def test_there_is_news_as_long_as_nobody_takes_it():
+    alice, _ = nodes(2)
+    host, now = alice.inner, alice.world.now
+    out = host.mesh.context.out
+    assert not host.has_news
+    out.events.append(TwinSeen(silent=False))
+    host.settle(now)
+    assert host.has_news
+    host.mesh.take_events()
+    assert host.take_effects() == []
+    out.effects.append(Save())
+    host.settle(now)
+    assert host.has_news
+    assert host.take_effects() == [Save()]
+    assert not host.has_news
 
 
 def test_a_relay_that_the_device_cannot_use_is_told_to_the_mesh_without_a_hot_loop():

@@ -7,6 +7,7 @@ import pytest
 from netmgr.engine.liveness import (
     FAST_INTERVAL,
     FIRST_INTERVAL,
+    FIRST_SAMPLES,
     MISSES,
     MISSES_WHILE_HEARD,
     PATIENCE,
@@ -175,6 +176,45 @@ def test_another_way_begins_without_the_misses_of_the_last(pings):
     assert pings.missed
     pings.begin(1.0)
     assert (pings.missed, pings.overdue_at(), pings.next_at) == (0, None, 1.0)
+
+
+# --- one of two asks ---
+
+
+def measured(pings: Liveness, rtt: float = 0.1) -> Liveness:
+    """Let the round trip be known since 0.0."""
+    for _ in range(FIRST_SAMPLES):
+        pings.measure(rtt)
+    pings.measured_at = 0.0
+    return pings
+
+
+@pytest.mark.parametrize("said", [0.0, 0.1, 0.12])
+def test_who_is_asked_asks_later_itself(pings, said):
+    measured(pings).asked(said, 100.0, 10.0)
+    assert 110.0 < pings.next_at < 130.0
+
+
+@pytest.mark.parametrize(("said", "now"), [(0.2, 10.0), (0.1, 1000.0)])
+def test_who_measured_something_else_or_long_ago_asks_itself_all_the_same(pings, said, now):
+    measured(pings).asked(said, 100.0, now)
+    assert pings.next_at == 0.0
+
+
+def test_who_has_measured_nothing_or_misses_an_answer_asks_itself(pings):
+    pings.asked(0.1, 100.0, 10.0)
+    assert pings.next_at == 0.0
+    measured(pings).missed = 1
+    pings.asked(0.1, 100.0, 10.0)
+    assert pings.next_at == 0.0
+
+
+def test_what_was_sent_or_heard_last_is_known(pings):
+    assert pings.lively_at == float("-inf")
+    pings.observe(1.0, rx_grew=False, tx_grew=True)
+    assert pings.lively_at == 1.0
+    pings.observe(2.0, rx_grew=True, tx_grew=False)
+    assert pings.lively_at == 2.0
 
 
 def test_ways_that_died_are_counted_until_something_comes_in():

@@ -53,6 +53,12 @@ def add(context: Context, number: int, features: int = RELAYS) -> Remote:
     return remote
 
 
+def let_answer(context: Context) -> None:
+    """Let there be a direct way to all."""
+    for remote in context.remotes.values():
+        remote.take_up(Endpoint(bytes([192, 0, 2, remote.identity[0]]), 1), 0.0)
+
+
 def everywhere(_: Remote) -> bool:
     return True
 
@@ -129,23 +135,45 @@ def test_those_on_the_lan_are_kept_up_to_a_number():
 
 @pytest.mark.parametrize("count", [5, 100])
 def test_who_pays_for_its_bytes_has_two(count):
-    found = chosen(surroundings(count, metered=True))
+    context = surroundings(count, metered=True)
+    let_answer(context)
+    found = chosen(context)
     assert len(found) == SEEDS
     assert found < {1, 2, 3, 4, 5}
+
+
+def test_who_pays_has_another_for_each_of_the_two_that_does_not_answer():
+    context = surroundings(100, metered=True)
+    let_answer(context)
+    first = chosen(context)
+    silent = context.remotes[bytes([min(first)]) * 32]
+    silent.give_up(1.0)
+    assert len(chosen(context)) == SEEDS + 1
+    assert chosen(context) > first
 
 
 def test_without_a_static_peer_it_has_two_others():
     context = surroundings(0, metered=True)
     for number in range(50, 70):
         add(context, number)
+    let_answer(context)
     assert len(chosen(context)) == SEEDS
 
 
-def test_nobody_chooses_who_pays_for_its_bytes_by_rank():
+@pytest.mark.parametrize("count", [SMALL - 1, 20])
+def test_nobody_chooses_who_pays_for_its_bytes(count):
     context = surroundings(0)
-    for number in range(50, 70):
+    for number in range(50, 50 + count):
         add(context, number, METERED)
     assert chosen(context) == set()
+
+
+def test_who_pays_for_its_bytes_and_knows_only_such_has_two_of_them():
+    context = surroundings(0, metered=True)
+    for number in range(50, 53):
+        add(context, number, METERED)
+    let_answer(context)
+    assert len(chosen(context)) == SEEDS
 
 
 def test_the_rank_is_the_same_for_both_and_ranks_of_who_is_gone_are_forgotten():

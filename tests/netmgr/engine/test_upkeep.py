@@ -8,7 +8,7 @@ from netmgr.engine.knock import seal
 from netmgr.engine.liveness import PING_INTERVAL
 from netmgr.engine.remote import Direct
 from netmgr.engine.signing import Identity, keyed_mac
-from netmgr.engine.upkeep import METERED_INTERVAL
+from netmgr.engine.thrift import METERED_INTERVAL
 from netmgr.errors import Reason
 from netmgr.model import Candidate, Kind
 from netmgr.wire import control, frames
@@ -171,6 +171,18 @@ def test_a_node_that_nothing_leads_to_is_probed_by_all_who_talk_to_it():
     mend(alice, bob)
     stream.run(3.0)
     assert alice.way(bob) == "direct"
+
+
+def test_who_is_dead_is_not_asked_for_a_session_for_ever():
+    alice, bob, carol = nodes()
+    carol.host.up = False
+    stream = Stream(bob, carol, answered=False)
+    stream.run(5.0)
+    alice.world.run_for(200.0)
+    before = len(alice.world.trace)
+    alice.world.run_for(200.0)
+    late = alice.world.trace[before:]
+    assert not [one for one in late if one.kind == 1 and one.destination == carol.host.endpoint]
 
 
 def test_every_end_measures_for_itself_now_and_then():

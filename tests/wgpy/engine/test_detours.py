@@ -500,6 +500,16 @@ def test_an_error_of_a_way_not_in_use_is_dropped():
     assert row.drops("alice") == {Drop.BAD_DETOUR.value: 1}
 
 
+def test_nothing_comes_from_the_network_with_the_address_of_who_is_behind_relays():
+    row = Row()
+    one = row.devices["one"]
+    places = via(node_id("bob")), Endpoint(bytes([192, 0, 2, 9]), 0)
+    one.receive_bursts([Burst(b"\x80", 1, place) for place in places], row.now)
+    assert row.drops("one") == {Drop.BAD_DETOUR.value: 1}
+    one.receive_bursts([Burst(b"\x80", 1, places[1])], row.now)
+    assert row.drops("one") == {Drop.BAD_DETOUR.value: 1}
+
+
 def test_a_datagram_of_a_program_is_not_for_relays():
     row = Row()
     row.devices["alice"].send_datagram(Burst(b"\x80", 1, via(node_id("bob"))))
