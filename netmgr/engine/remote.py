@@ -75,9 +75,9 @@ class Calls:
     `next_at` is when it is asked through relays to probe us, `compared_at` when our objects
     were last compared, `digests` our digest and its at the last look and since when they were
     different, None if they were equal, `wants_us` whether it told us that it wants to be a
-    neighbour. What was asked before `session_at`, the beginning of the first session, waited for
-    it. `spent` is how far the bucket of each kind of message is used up, `doubts` that of the
-    times that it was asked because others lost it.
+    neighbour. What was asked before `session_at`, the beginning of the first session, waited
+    for it. `spent` is how far the bucket of each kind of message is used up, `doubts` that of
+    the times that it was asked because others lost it.
     """
 
     next_at: float
