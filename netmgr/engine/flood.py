@@ -56,18 +56,17 @@ class Expired(NamedTuple):
 
 
 class Sums:
-    """The sums of marks, one a bucket, and all that was added, with its size in bytes.
+    """The sums of marks, one a bucket, and the bytes of all that was added.
 
     `cursor` is how far the objects have been told to those who differ.
     """
 
-    __slots__ = ("blobs", "cursor", "size", "sums")
+    __slots__ = ("cursor", "size", "sums")
 
     def __init__(self) -> None:
         self.cursor = 0
         self.sums = [0] * BUCKETS
         self.size = 0
-        self.blobs: set[bytes] = set()
 
     def change(self, short: bytes, new: Iterable[Held], old: Iterable[Held]) -> None:
         """Add objects of an identity, and take others away."""
@@ -75,11 +74,9 @@ class Sums:
         for held in new:
             self.sums[bucket] ^= held.mark
             self.size += len(held.blob)
-            self.blobs.add(held.blob)
         for held in old:
             self.sums[bucket] ^= held.mark
             self.size -= len(held.blob)
-            self.blobs.discard(held.blob)
 
 
 class News:
@@ -170,7 +167,8 @@ class Objects:
 
     def holds(self, blob: bytes) -> bool:
         """Tell whether an object is held as it is: the quick answer to what comes again."""
-        return blob in self._sums.blobs
+        holding = self._holdings.get(objects.identity_of(blob))
+        return holding is not None and holding.holds(blob)
 
     def take_floods(self) -> list[tuple[bytes, bytes | None]]:
         """Return what came in since the last call, and whom not to send it to.

@@ -100,6 +100,7 @@ class Holding:
         "edges",
         "heard_at",
         "identity",
+        "left",
         "offers",
         "record",
         "shelves",
@@ -111,6 +112,8 @@ class Holding:
         self.short = short
         self.heard_at = now
         self.absent = False
+        # The seq of the LEAVE that was the last word, -1 if there is none.
+        self.left = -1
         self.record: Record | None = None
         self.edges: tuple[Edge, ...] = ()
         self.offers: tuple[Offer, ...] = ()
@@ -120,15 +123,23 @@ class Holding:
         """Yield what is held and was not ended."""
         return (held for shelf in self.shelves for held in shelf.held if held.blob)
 
-    def newest(self, kind: int) -> int:
-        """Return the highest seq of a kind, -1 if there is none."""
-        shelf = self._shelf(kind)
-        return -1 if shelf is None else shelf.newest
+    def holds(self, blob: bytes) -> bool:
+        """Tell whether an object is held as it is."""
+        for shelf in self.shelves:
+            for held in shelf.held:
+                if held.blob == blob:
+                    return True
+        return False
 
     @property
     def has_left(self) -> bool:
         """Whether the last word was a LEAVE."""
-        return self.newest(objects.LEAVE) > self.newest(objects.RECORD)
+        return self.left >= 0
+
+    def newest(self, kind: int) -> int:
+        """Return the highest seq of a kind, -1 if there is none."""
+        shelf = self._shelf(kind)
+        return -1 if shelf is None else shelf.newest
 
     def parts(self, kind: int) -> dict[int, Value]:
         """Return what the objects of a kind say, by part."""
@@ -213,6 +224,8 @@ class Holding:
         rest = [held for held in shelf.held if held.part != signed.part]
         shelf.held = tuple(sorted((*rest, new), key=lambda held: held.part))
         shelf.newest = max(shelf.newest, signed.seq)
+        left = self.newest(objects.LEAVE)
+        self.left = left if left > self.newest(objects.RECORD) else -1
         return new, old + self._take_in(shelf, new, now)
 
     def _take_in(self, shelf: Shelf, new: Held, now: float) -> list[Held]:
@@ -261,7 +274,10 @@ class Holding:
         return ended
 
     def _shelf(self, kind: int) -> Shelf | None:
-        return next((shelf for shelf in self.shelves if shelf.kind == kind), None)
+        for shelf in self.shelves:
+            if shelf.kind == kind:
+                return shelf
+        return None
 
 
 def _find(shelf: Shelf, part: int) -> Held | None:

@@ -55,7 +55,9 @@ MAX_RTT_US: Final = 0xFFFFFFFF
 MAX_LOSS: Final = 255
 
 _LABEL: Final = b"netmgr/object/1"
-_HEAD: Final = Struct(f">BBH{ID_SIZE}sQH")
+_BEFORE: Final = Struct(">BBH")
+_HEAD: Final = Struct(f"{_BEFORE.format}{ID_SIZE}sQH")
+_IDENTITY: Final = slice(_BEFORE.size, _BEFORE.size + ID_SIZE)
 _SIGNATURE_SIZE: Final = 64
 _MIN_BLOB: Final = _HEAD.size + _SIGNATURE_SIZE
 
@@ -160,6 +162,11 @@ def split_untrusted(blob: bytes) -> Signed:
     if version != VERSION or size != len(blob) - _MIN_BLOB:
         raise Rejected(Reason.MALFORMED)
     return Signed(kind, part, identity, seq, blob[_HEAD.size : -_SIGNATURE_SIZE], blob)
+
+
+def identity_of(blob: bytes) -> bytes:
+    """Return the identity of an object; whether it is one at all is for `split_untrusted`."""
+    return blob[_IDENTITY]
 
 
 def signed_part(net_id: bytes, signed: Signed) -> tuple[bytes, bytes]:

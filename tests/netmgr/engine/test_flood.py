@@ -610,19 +610,18 @@ def test_who_goes_on_asking_hears_everything():
 def test_what_is_held_takes_at_most_four_kib_a_node():
     """Signed objects, readings and all: 8 links and 3 candidates each."""
     places = tuple(Candidate(Endpoint(bytes([10, 0, 0, n]), 5), Kind.LOCAL) for n in range(3))
-    held = made()
+    held, blobs = made(), []
+    for number in range(500):
+        name = f"node-{number}"
+        body = objects.encode_record(Record(name, number.to_bytes(4), 1, (1, 1), places))
+        edges = [Edge(short_id(who(number + n)), 1000 + n) for n in range(8)]
+        blobs.append(said(objects.RECORD, who(number), 1, body))
+        blobs.append(links(who(number), 2, *edges))
+        blobs.append(routes(who(number), 3, OFFER))
     tracemalloc.start()
     try:
-        for number in range(500):
-            name = f"node-{number}"
-            body = objects.encode_record(Record(name, number.to_bytes(4), 1, (1, 1), places))
-            edges = [Edge(short_id(who(number + n)), 1000 + n) for n in range(8)]
-            for blob in (
-                said(objects.RECORD, who(number), 1, body),
-                links(who(number), 2, *edges),
-                routes(who(number), 3, OFFER),
-            ):
-                held.receive_untrusted(blob, None, 0.0)
+        for blob in blobs:
+            held.receive_untrusted(bytes(bytearray(blob)), None, 0.0)
         held.take_floods()
         size, _ = tracemalloc.get_traced_memory()
     finally:

@@ -123,6 +123,7 @@ def test_the_signature_is_over_label_network_and_all_before_it():
 def test_an_object_comes_apart_into_what_it_was_made_of(kind, part, seq, body):
     blob = objects.encode(kind, part, ME.public, seq, body, NET, lambda _: b"s" * 64)
     split = objects.split_untrusted(blob)
+    assert objects.identity_of(blob) == split.identity
     assert split == (kind, part, ME.public, seq, body, blob)
 
 
