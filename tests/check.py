@@ -21,7 +21,9 @@ from tests.offloads import WAYS
 from wgpy.io import clock
 
 FAST = "not (slow or root or interop or long)"
-REST = "slow or root or interop"
+# What takes long in one process, and what has the machine for itself.
+ALONE = "slow and not (root or interop or long)"
+REST = "root or interop"
 GATE = 95.0
 GATED = ("wgpy/engine/", "wgpy/wire/", "netmgr/engine/", "netmgr/wire/")
 # Their tests, which alone are to reach all of them.
@@ -66,20 +68,20 @@ def steps(arguments: list[str], folder: Path) -> Iterator[Step]:
         everything = ["--long"] if long else []
         yield Step("tests", command(*PYTHON, "pytest", "-q", *everything, *rest))
         return
-    data = f"--data-file={folder / 'coverage'}"
-    measured = (*PYTHON, "coverage", "run", data, "-m", "pytest", "-q", "-m", FAST, *PURE)
-    yield Step("pure layers", command(*measured))
-    yield Step("coverage", lambda: covered(data, folder / "coverage.json"))
+    report = folder / "coverage.json"
+    spread = (*PYTHON, "pytest", "-q", "-n", "auto")
+    measured = ("--cov", f"--cov-report=json:{report}", "-m", FAST, *PURE)
+    yield Step("pure layers", command(*spread, *measured))
+    yield Step("coverage", lambda: covered(report))
     unmeasured = (f"--ignore={layer}" for layer in PURE)
-    spread = (*PYTHON, "pytest", "-q", "-n", "auto", "-m", FAST, "tests", *unmeasured)
-    yield Step("other fast tests", command(*spread))
+    yield Step("other fast tests", command(*spread, "-m", FAST, "tests", *unmeasured))
+    yield Step("simulations", command(*spread, "-m", ALONE, "--durations=5"))
     yield Step("slow tests", command(*PYTHON, "pytest", "-q", *others, "--durations=10"))
 
 
-def covered(data: str, report: Path) -> bool:
+def covered(report: Path) -> bool:
     """Print the share of branches taken in the pure layers; return whether it is enough."""
-    argv = [*PYTHON, "coverage", "json", "-q", data, "-o", str(report)]
-    if subprocess.run(argv, check=False).returncode != 0:
+    if not report.exists():
         return False
     files = json.loads(report.read_text())["files"]
     taken = total = 0

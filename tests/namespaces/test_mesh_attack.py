@@ -15,9 +15,9 @@ from wgpy.io import clock
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("ss")]
 
 # Messages a second to each node, of a kilobyte mostly, and seconds of each round.
-RATE, SECONDS = 200, 8
+RATE, SECONDS = 200, 6
 # Seconds before the first.
-CALM = 15
+CALM = 12
 # What an honest node may spend: a share of one processor, and kB.
 PROCESSOR, GROWTH = 0.2, 4 * 1024
 
