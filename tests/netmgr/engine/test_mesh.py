@@ -14,9 +14,11 @@ from netmgr.engine.trust import How
 from netmgr.errors import Reason
 from netmgr.model import StaticPeer
 from netmgr.wire import control, frames, objects
+from netmgr.wire.fields import encode_blobs
 from netmgr.wire.frames import Probe
 from netmgr.wire.objects import split_untrusted
 from tests.netmgr.engine.scenes import all_direct, cut, nodes, seen, until
+from tests.netmgr.engine.surroundings import Other
 from tests.sim.meshes import Node, everybody_reaches_everybody, static
 from tests.sim.tunnel import prefix
 from tests.sim.world import World
@@ -74,6 +76,22 @@ def test_probes_of_members_nobody_knows_lead_to_a_knock_a_second():
         world.run_for(0.02)
     sent = [each for each in world.trace[before:] if each.destination == ELSEWHERE]
     assert 5 <= len(sent) <= 8
+
+
+def test_news_that_is_withheld_before_it_is_passed_on_leaves_no_deadline_behind():
+    alice, bob = nodes(2)
+    world, mesh = alice.world, alice.inner.mesh
+    world.run_for(30.0)
+    rival = Other("rival", "bob", "10.1.1.2")
+    honest = Other("honest", "honest", "10.1.1.9")
+    for blob in (honest.record(1), rival.record(1), rival.record(2)):
+        tell(bob, alice, control.OBJECTS, encode_blobs([blob]))
+    assert not mesh.context.objects.has_floods
+    later = world.now + 0.2
+    while mesh.next_deadline().at <= later:
+        at = mesh.next_deadline().at
+        mesh.handle_deadline(at)
+        assert mesh.next_deadline().at > at
 
 
 def test_on_a_lan_without_any_file_nodes_find_each_other_within_five_seconds():
