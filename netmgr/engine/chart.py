@@ -41,7 +41,8 @@ class Chart:
         own = context.identity.short
         nodes = context.remotes.values()
         links = {one.short: context.objects.links(one.identity) for one in nodes}
-        self._edges = {short: edge for short, edge in self._edges.items() if short in links}
+        up = {one.short for one in nodes if one.up}
+        self._edges = {short: edge for short, edge in self._edges.items() if short in up}
         for short, edge in self._edges.items():
             back = [each for each in links[short] if each.peer != own]
             links[short] = (*back, edge._replace(peer=own))
@@ -55,6 +56,19 @@ class Chart:
         if edge is None or not remote.up:
             return None
         return Route((), routing.edge_cost(edge.rtt_us, edge.loss))
+
+    def is_cut_off(self, remote: Remote) -> bool:
+        """Tell whether a node has neighbours, as we have, but nobody relays between us.
+
+        The same for both, so that both seek a direct way.
+        """
+        costs, relays = self.graph.costs, self.graph.tolls.keys()
+        own = self._context.identity.short
+        its = costs.get(remote.short, {}).keys() - {own}
+        ours = costs.get(own, {}).keys() - {remote.short}
+        if not its or not ours:
+            return False
+        return relays.isdisjoint(its) or relays.isdisjoint(ours)
 
     def near(self) -> dict[bytes, PublicKey]:
         """Return the nodes that are reached directly: keys by short ids."""

@@ -188,8 +188,7 @@ class Mesh:
             (self._expire_at, "expiry"),
             (self._flood_at, "news"),
         )
-        at, why = min(times)
-        return Deadline(at, why)
+        return Deadline(*min(times))
 
     def take_effects(self) -> list[effects.Effect]:
         """Return and forget what is to be done."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from netmgr.effects import SendDatagram, SendInner
 from netmgr.engine import knock, thrift
-from netmgr.engine.common import Context
+from netmgr.engine.common import Context, is_metered
 from netmgr.engine.liveness import PING_INTERVAL
 from netmgr.engine.neighbours import Neighbours
 from netmgr.engine.remote import Direct, Remote, Via
@@ -25,8 +25,9 @@ from wgpy.engine.deadlines import Deadlines
 from wgpy.model import Deadline, Endpoint, Local
 from wgpy.wire.detour import via_id
 
-# Neighbours that chose us, whom we did not choose.
+# Neighbours that chose us, so many at once; who pays has only two, and may have no others.
 ACCEPTED: Final = 24
+ACCEPTED_METERED: Final = 256
 # Probes of the direct place that go unanswered before it is given up while relays are used.
 CHECKS: Final = 3
 # Seconds between looks at the traffic, while there is some and while there is none.
@@ -65,7 +66,7 @@ class Upkeep:
         self._tick_at = self._choose_at = self._compare_at = now
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
-        self._neighbours = Neighbours(context, ways.is_reachable)
+        self._neighbours = Neighbours(context, ways.is_reachable, ways.is_cut_off)
         self.witnesses = Witnesses(context)
 
     # --- the clock ---
@@ -260,8 +261,11 @@ class Upkeep:
     def _take_flag(self, remote: Remote, message: Message, now: float) -> None:
         if message.flag == remote.wants_us:
             return
-        held = sum(1 for one in self._context.remotes.values() if one.wants_us)
-        if not message.flag or self._context.is_seed or held < ACCEPTED:
+        pays = is_metered(remote.record)
+        others = (one for one in self._context.remotes.values() if one.wants_us)
+        held = sum(is_metered(one.record) == pays for one in others)
+        most = ACCEPTED_METERED if pays else ACCEPTED
+        if not message.flag or self._context.is_seed or held < most:
             remote.calls.wants_us = message.flag
             self._changed(remote, now)
 

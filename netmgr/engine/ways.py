@@ -123,6 +123,10 @@ class Ways:
         """Tell whether a node is reached, as far as is known."""
         return self.route(remote) is not None
 
+    def is_cut_off(self, remote: Remote) -> bool:
+        """Tell whether a node is there, but nobody relays between it and us."""
+        return self._chart.is_cut_off(remote)
+
     def in_use(self) -> set[bytes]:
         """Return the identities of nodes with a usable link."""
         return {one.identity for one in self._nodes() if one.up or one.short in self._detours}
