@@ -60,8 +60,7 @@ class Upkeep:
     ) -> None:
         self._context = context
         self._changed = changed
-        self._relayed_dead = ways.relayed_dead
-        self._new_way = ways.forget
+        self._ways = ways
         self._deadlines: Deadlines[Remote] = Deadlines()
         self._tick_at = self._choose_at = self._compare_at = now
         # Whether a direct way came or went since neighbours were chosen.
@@ -323,14 +322,14 @@ class Upkeep:
     def _died(self, remote: Remote, now: float) -> None:
         remote.pings.died()
         if isinstance(remote.way, Via):
-            self._relayed_dead(remote, now)
+            self._ways.relayed_dead(remote, now)
         elif remote.up:
             self._gave_up(remote, now)
 
     def _came_up(self, remote: Remote, now: float, *, fresh: bool) -> None:
         self.unsettled = True
         if fresh:
-            self._new_way(remote)
+            self._ways.forget(remote)
         self._changed(remote, now)
         self._ping(remote, now)
 
@@ -348,7 +347,7 @@ class Upkeep:
 
     def _ping_at(self, remote: Remote) -> float | None:
         # Where nothing answers probes ask; a ping would have the device ask for a session.
-        if not remote.up and not isinstance(remote.way, Via):
+        if not remote.up and not self._ways.is_reachable(remote):
             return None
         return remote.pings.ping_at(self._interval(remote))
 

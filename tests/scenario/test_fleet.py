@@ -181,6 +181,21 @@ def test_whoever_pays_is_let_be_a_neighbour_of_the_only_node_that_relays():
     assert fleet.routed() == 1.0
 
 
+def test_who_went_away_is_probed_rarely_and_not_pinged_for_ever():
+    fleet = settled(16)
+    for one in fleet.members[8:]:
+        one.kill()
+    fleet.run_for(300.0)
+
+    def deaths() -> int:
+        remotes = (one.mesh.context.remotes.values() for one in fleet.running())
+        return sum(remote.pings.deaths for each in remotes for remote in each)
+
+    before = deaths()
+    fleet.run_for(120.0)
+    assert deaths() == before
+
+
 def test_a_monkey_breaks_nothing_for_long():
     monkey = Monkey(1, steps=4)
     assert monkey.play() == ""
