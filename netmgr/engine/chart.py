@@ -48,7 +48,8 @@ class Chart:
             links[short] = (*back, edge._replace(peer=own))
         links[own] = tuple(self._edges.values())
         features = {one.short: one.record.features for one in nodes if one.record}
-        self._doubted |= self.graph.follow(links, features)
+        lost = self.graph.follow(links, features)
+        self._doubted |= {node for node in lost if self.graph.is_left(node, own)}
 
     def direct(self, remote: Remote) -> Route | None:
         """Return the direct path to a node, None if it does not answer or was not measured."""
@@ -76,7 +77,7 @@ class Chart:
         return {short: by_short[short].public_key for short in self._edges if short in by_short}
 
     def take_doubted(self) -> list[Remote]:
-        """Return and forget the nodes that a neighbour of theirs has lost, and that are up."""
+        """Return and forget the nodes that neighbours of theirs have lost, and that are up."""
         found = (self._context.by_short.get(short) for short in sorted(self._doubted))
         doubted = [one for one in found if one is not None and one.up]
         self._doubted.clear()

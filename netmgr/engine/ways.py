@@ -145,7 +145,7 @@ class Ways:
         return taken
 
     def take_doubted(self) -> list[Remote]:
-        """Return and forget the nodes that a neighbour of theirs has lost, and that are up."""
+        """Return and forget the nodes that neighbours of theirs have lost, and that are up."""
         return self._chart.take_doubted()
 
     # --- what died ---

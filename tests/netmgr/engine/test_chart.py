@@ -97,6 +97,23 @@ def test_who_was_lost_by_a_neighbour_is_doubted_once_if_it_seems_to_be_up():
     assert known.chart.take_doubted() == [], "bob is not up"
 
 
+def test_who_was_left_by_one_of_several_neighbours_is_not_doubted_for_that():
+    known = Known()
+    dave = Other("dave", "dave", "10.1.1.4")
+    known.hear(dave.record())
+    links = [Edge(one.short, 9_000, 0) for one in (BOB, dave)]
+    known.hear(CAROL.links(3, *links))
+    known.hear(dave.links(3, Edge(CAROL.short, 9_000, 0)))
+    known.measured(CAROL, 0.1)
+    known.chart.follow()
+    known.hear(dave.links(4))
+    known.chart.follow()
+    assert known.chart.take_doubted() == [], "dave may have chosen others"
+    known.hear(BOB.links(3))
+    known.chart.follow()
+    assert known.chart.take_doubted() == [known.remote(CAROL)]
+
+
 def test_who_is_known_anew_is_no_link_before_it_answers():
     known = Known()
     known.measured(BOB, 0.1)
