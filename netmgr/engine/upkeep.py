@@ -148,6 +148,7 @@ class Upkeep:
         """Follow the device, which heard the node directly from another place."""
         remote.offer(self._context.placed([Candidate(endpoint, Kind.OBSERVED)]), now)
         if remote.up and remote.take_up(endpoint, now):
+            self.unsettled = True  # no prefix may hold a place where a node is reached
             self._changed(remote, now)
             self._ping(remote, now)
         self.touch(remote, now)

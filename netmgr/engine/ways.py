@@ -247,7 +247,8 @@ class Ways:
         for one, way in ways:
             if isinstance(way, Via):
                 paths[one.short] = way.hops
-        told = (neighbours, paths)
+        # Who pays carries nothing for others.
+        told = (neighbours, paths, context.settings.metered)
         if told != self._told:
             self._told = told
             context.out.effects.append(SetDetours(neighbours, paths))

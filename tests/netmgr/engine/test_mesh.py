@@ -298,3 +298,32 @@ def test_garbage_is_dropped_and_counted(messages, payload):
     alice.world.run_for(0.1)
     assert len(mesh.context.remotes) == before
     assert alice.way(bob) == "direct"
+
+
+def test_who_pays_from_now_on_carries_no_more_and_carries_again_later():
+    carol = nodes()[-1]
+    world, mesh = carol.world, carol.inner.mesh
+    world.run_for(30.0)
+    for metered in (True, False):
+        mesh.set_settings(replace(mesh.context.settings, metered=metered), world.now)
+        carol.inner.settle(world.now)
+        world.run_for(2.0)
+        plan = carol.inner.device._detours.plan  # noqa: SLF001
+        assert plan is not None
+        assert plan.carries is not metered
+
+
+def test_a_prefix_is_given_to_nobody_once_a_node_is_reached_at_a_place_in_it():
+    alice, bob, carol = nodes()
+    world, mesh = alice.world, alice.inner.mesh
+    wanted = prefix("172.16.0.0/16")
+    settings = replace(bob.settings, routes=(wanted,))
+    bob.inner.mesh.set_settings(settings, world.now)
+    bob.inner.settle(world.now)
+    world.run_for(30.0)
+    assert wanted in alice.prefixes
+    place = Endpoint(bytes([172, 16, 0, 9]), 4242)
+    mesh.roamed(Identity(carol.seed).wireguard_public, place, world.now)
+    alice.inner.settle(world.now)
+    world.run_for(0.5)
+    assert wanted not in alice.prefixes
