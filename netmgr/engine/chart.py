@@ -41,13 +41,15 @@ class Chart:
         own = context.identity.short
         nodes = context.remotes.values()
         links = {one.short: context.objects.links(one.identity) for one in nodes}
-        self._edges = {short: edge for short, edge in self._edges.items() if short in links}
+        up = {one.short for one in nodes if one.up}
+        self._edges = {short: edge for short, edge in self._edges.items() if short in up}
         for short, edge in self._edges.items():
             back = [each for each in links[short] if each.peer != own]
             links[short] = (*back, edge._replace(peer=own))
         links[own] = tuple(self._edges.values())
         features = {one.short: one.record.features for one in nodes if one.record}
-        self._doubted |= self.graph.follow(links, features)
+        lost = self.graph.follow(links, features)
+        self._doubted |= {node for node in lost if self.graph.is_left(node, own)}
 
     def direct(self, remote: Remote) -> Route | None:
         """Return the direct path to a node, None if it does not answer or was not measured."""
@@ -56,13 +58,26 @@ class Chart:
             return None
         return Route((), routing.edge_cost(edge.rtt_us, edge.loss))
 
+    def is_cut_off(self, remote: Remote) -> bool:
+        """Tell whether a node has neighbours, as we have, but nobody relays between us.
+
+        The same for both, so that both seek a direct way.
+        """
+        costs, relays = self.graph.costs, self.graph.tolls.keys()
+        own = self._context.identity.short
+        its = costs.get(remote.short, {}).keys() - {own}
+        ours = costs.get(own, {}).keys() - {remote.short}
+        if not its or not ours:
+            return False
+        return relays.isdisjoint(its) or relays.isdisjoint(ours)
+
     def near(self) -> dict[bytes, PublicKey]:
         """Return the nodes that are reached directly: keys by short ids."""
         by_short = self._context.by_short
         return {short: by_short[short].public_key for short in self._edges if short in by_short}
 
     def take_doubted(self) -> list[Remote]:
-        """Return and forget the nodes that a neighbour of theirs has lost, and that are up."""
+        """Return and forget the nodes that neighbours of theirs have lost, and that are up."""
         found = (self._context.by_short.get(short) for short in sorted(self._doubted))
         doubted = [one for one in found if one is not None and one.up]
         self._doubted.clear()

@@ -286,14 +286,15 @@ class Contacts:
         return METERED_KNOWN_FOR if self._context.settings.metered else KNOWN_FOR
 
     def _is_connected(self, seed: Seed) -> bool:
-        """Tell whether a static peer answers, or is none that we need."""
+        """Tell whether a static peer answers, or was heard of and is none that we need."""
         remote = self.remote_of(seed)
-        is_up = remote is not None and remote.up and remote.rtt is not None
-        return is_up or thrift.is_served(self._context)
+        if remote is None:
+            return False
+        return (remote.up and remote.rtt is not None) or thrift.is_served(self._context)
 
     def _resolve(self, seed: Seed, now: float, *, connected: bool) -> None:
         longest = METERED_RESOLVE if self._context.settings.metered else RESOLVE_CONNECTED
-        pause = longest if connected else RESOLVE_SILENT
+        pause = longest if connected or thrift.is_served(self._context) else RESOLVE_SILENT
         seed.resolve_at = now + pause * self._context.share(0.9, 1.1)
         for host, port in seed.places():
             self._context.out.effects.append(Resolve(host, port))

@@ -45,6 +45,7 @@ COMPARE_RATE: Final = (0.5, 8)
 FORGED_RATE: Final = (0.1, 32)
 # Identities that nobody vouches for, beyond one for each address that there is.
 SPARE_STRANGERS: Final = 64
+_NEVER: Final = float("inf")
 Verifier = Callable[[bytes, bytes, bytes], None]
 
 
@@ -86,7 +87,7 @@ class Mesh:
         self.contacts = Contacts(self.context, self.members, self._met, now)
         self._expire_at = now + EXPIRY_INTERVAL
         # When news may be passed on; infinite while there is none.
-        self._flood_at = float("inf")
+        self._flood_at = _NEVER
         self._flooded_at = float("-inf")
 
     # --- what was saved ---
@@ -187,8 +188,7 @@ class Mesh:
             (self._expire_at, "expiry"),
             (self._flood_at, "news"),
         )
-        at, why = min(times)
-        return Deadline(at, why)
+        return Deadline(*min(times))
 
     def take_effects(self) -> list[effects.Effect]:
         """Return and forget what is to be done."""
@@ -365,14 +365,14 @@ class Mesh:
             self.announcer.handle(now)
         for remote in self.ways.take_moved():
             self.upkeep.touch(remote, now)
-        if self.context.objects.has_floods:
-            self._flood_at = max(now, self._flooded_at + FLOOD_GAP)
-            if self._flood_at <= now:
-                self._flood(now)
+        news = self.context.objects.has_floods
+        self._flood_at = max(now, self._flooded_at + FLOOD_GAP) if news else _NEVER
+        if self._flood_at <= now:
+            self._flood(now)
 
     def _flood(self, now: float) -> None:
         """Pass on what is new to all neighbours but who told us."""
-        self._flood_at, self._flooded_at = float("inf"), now
+        self._flood_at, self._flooded_at = _NEVER, now
         floods = thrift.passed_on(self.context, self.context.objects.take_floods())
         for remote in self.upkeep.neighbours():
             blobs = [blob for blob, source in floods if source != remote.short]

@@ -5,13 +5,15 @@ both: as many as it takes for three relays to lead anywhere; for each that canno
 next one as well; and who is met on the LAN. A node that has too few of these keeps two static
 peers, which anybody can reach, and a node in network.yaml keeps all the others there.
 
-Who pays for its bytes has two, and some more while one of these does not answer; nobody but
-itself chooses it, unless it stands in network.yaml.
+Who pays for its bytes has two that relay, and some more while one of these does not answer;
+nobody but itself chooses it, unless it stands in network.yaml, or nobody relays between it and
+another: a direct way is all that they can have.
 """
 
 from bisect import insort
 from collections.abc import Callable
 from hashlib import blake2s
+from itertools import islice
 from typing import Final
 
 from netmgr.engine import thrift
@@ -26,6 +28,9 @@ ON_LAN: Final = 4
 ENOUGH: Final = 3
 # Probes of each place of a node after which it is not counted on.
 IN_VAIN: Final = 6
+# Nodes nobody relays to: those tried at once or answering, and those tried in vain for long.
+CUT_OFF: Final = 24
+CUT_OFF_SILENT: Final = 4
 
 
 def by_rank(nodes: int) -> int:
@@ -40,12 +45,19 @@ def by_rank(nodes: int) -> int:
 class Neighbours:
     """The neighbours that this node chose; others may choose it.
 
-    `is_reachable` tells whether there is any way to a node.
+    `is_reachable` tells whether there is any way to a node, `is_cut_off` whether it is there,
+    but nobody relays between it and us.
     """
 
-    def __init__(self, context: Context, is_reachable: Callable[[Remote], bool]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        is_reachable: Callable[[Remote], bool],
+        is_cut_off: Callable[[Remote], bool],
+    ) -> None:
         self._context = context
         self._is_reachable = is_reachable
+        self._is_cut_off = is_cut_off
         self._chosen: frozenset[bytes] = frozenset()
         # By rank, which is the hash of the pair with us; with the identity.
         self._ranked: list[tuple[bytes, bytes]] = []
@@ -57,7 +69,9 @@ class Neighbours:
 
     def choose(self) -> list[Remote]:
         """Choose anew; return who was not chosen before, or is not up: places may be new."""
-        chosen = {remote.identity: remote for remote in self._wanted()}
+        self._rank()
+        wanted = (*self._wanted(), *self._cut_off())
+        chosen = {remote.identity: remote for remote in wanted}
         before, self._chosen = self._chosen, frozenset(chosen)
         return [one for key, one in chosen.items() if key not in before or not one.up]
 
@@ -75,14 +89,10 @@ class Neighbours:
         metered = context.settings.metered
         if len(remotes) < SMALL and not metered:
             return [one for one in remotes.values() if not is_metered(one.record)]
-        self._rank()
         ranked = [remotes[identity] for _, identity in self._ranked]
         static = [one for one in ranked if context.is_static(one)]
         if metered:
-            able = [one for one in ranked if not is_metered(one.record)]
-            order = list(dict.fromkeys([*static, *able, *ranked]))
-            first = order[: thrift.NEIGHBOURS]
-            return order[: len(first) + sum(not one.up for one in first)]
+            return self._frugal(static, ranked)
         wanted = [*self._able(ranked), *self._near(ranked)]
         if context.is_seed:
             return [*wanted, *static]
@@ -100,6 +110,23 @@ class Neighbours:
             others = (one for one in rest if one.up or self._is_hopeful(one))
             first += [one for one, _ in zip(others, range(missing), strict=False)]
         return first
+
+    def _frugal(self, static: list[Remote], ranked: list[Remote]) -> list[Remote]:
+        """Return two that relay, static peers before others, and who else may be had."""
+        able = [one for one in (*static, *ranked) if not is_metered(one.record)]
+        order = list(dict.fromkeys([*able, *static, *ranked]))
+        first, rest = order[: thrift.NEIGHBOURS], order[thrift.NEIGHBOURS :]
+        missing = sum(not one.up for one in first)
+        others = (one for one in rest if one.up or not one.places.are_silent(IN_VAIN))
+        return [*first, *islice(others, missing)]
+
+    def _cut_off(self) -> list[Remote]:
+        remotes = self._context.remotes
+        ranked = (remotes[identity] for _, identity in self._ranked)
+        found = [one for one in ranked if self._is_cut_off(one)]
+        silent = [one for one in found if not one.up and one.places.are_silent(IN_VAIN)]
+        hopeful = [one for one in found if one not in silent]
+        return hopeful[:CUT_OFF] + silent[:CUT_OFF_SILENT]
 
     def _near(self, ranked: list[Remote]) -> list[Remote]:
         able = (one for one in ranked if not is_metered(one.record))

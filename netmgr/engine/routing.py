@@ -25,6 +25,9 @@ MAX_LOSS_SHARE: Final = 0.9
 US_PER_UNIT: Final = 100
 MAX_EDGES: Final = 4
 
+# So many nodes that it tells of, and that tell of it no more, say that a node may be gone.
+GONE: Final = 2
+
 BETTER_SHARE: Final = 0.80
 BETTER_BY: Final = 20
 PROOF_TIME: Final = 10.0
@@ -112,6 +115,16 @@ class Graph:
             if node not in told:
                 del self.costs[node]
         return lost
+
+    def is_left(self, node: bytes, own: bytes) -> bool:
+        """Tell whether others than us that a node tells of tell of it no more: two, or all.
+
+        A single one may have chosen another neighbour, and be left by the node in turn soon.
+        """
+        told = self._told
+        peers = told.get(node, _NOWHERE).keys() - {own}
+        gone = sum(node not in told.get(peer, _NOWHERE) for peer in peers)
+        return gone >= min(GONE, len(peers))
 
     def cost_of(self, source: bytes, destination: bytes, hops: tuple[bytes, ...]) -> int | None:
         """Return what a path costs as things are, None if an edge or relay of it is gone."""

@@ -1,10 +1,10 @@
 """What is spared where one of two nodes pays for its bytes: `metered`, 1 MB a day at rest.
 
-It chooses two neighbours, and nobody chooses it. One of each two asks whether the other is
-there, more often than a NAT may forget (RFC 4787, 4.3: two minutes). What it hears of others it
-passes on to nobody, a direct way to any other node is let go of once nothing goes there, and
-who has neighbours seeks nobody. So its death is known in two minutes, and under traffic as soon
-as that of others.
+It chooses two neighbours, and nobody chooses it where anybody relays. One of each two asks
+whether the other is there, more often than a NAT may forget (RFC 4787, 4.3: two minutes). What
+it hears of others it passes on to nobody, a direct way to any other node is let go of once
+nothing goes there, and who has neighbours seeks nobody but static peers never heard of. So its
+death is known in two minutes, and under traffic as soon as that of others.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,8 @@ from netmgr.engine.remote import Remote
 METERED_INTERVAL: Final = 100.0
 # Seconds without traffic after which a direct way to no neighbour is let go of.
 QUIET: Final = 120.0
-# Neighbours, and how many are tried at once for the sake of those that do not answer.
+# Neighbours.
 NEIGHBOURS: Final = 2
-TRIED: Final = 4
 # Seconds between the last probes of a place, and knocks, while there are other neighbours.
 LAST_TRIAL: Final = 300.0
 

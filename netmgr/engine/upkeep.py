@@ -9,7 +9,7 @@ from typing import Final
 
 from netmgr.effects import SendDatagram, SendInner
 from netmgr.engine import knock, thrift
-from netmgr.engine.common import Context
+from netmgr.engine.common import Context, is_metered
 from netmgr.engine.liveness import PING_INTERVAL
 from netmgr.engine.neighbours import Neighbours
 from netmgr.engine.remote import Direct, Remote, Via
@@ -25,8 +25,9 @@ from wgpy.engine.deadlines import Deadlines
 from wgpy.model import Deadline, Endpoint, Local
 from wgpy.wire.detour import via_id
 
-# Neighbours that chose us, whom we did not choose.
+# Neighbours that chose us, so many at once; who pays has only two, and may have no others.
 ACCEPTED: Final = 24
+ACCEPTED_METERED: Final = 256
 # Probes of the direct place that go unanswered before it is given up while relays are used.
 CHECKS: Final = 3
 # Seconds between looks at the traffic, while there is some and while there is none.
@@ -59,13 +60,12 @@ class Upkeep:
     ) -> None:
         self._context = context
         self._changed = changed
-        self._relayed_dead = ways.relayed_dead
-        self._new_way = ways.forget
+        self._ways = ways
         self._deadlines: Deadlines[Remote] = Deadlines()
         self._tick_at = self._choose_at = self._compare_at = now
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
-        self._neighbours = Neighbours(context, ways.is_reachable)
+        self._neighbours = Neighbours(context, ways.is_reachable, ways.is_cut_off)
         self.witnesses = Witnesses(context)
 
     # --- the clock ---
@@ -148,6 +148,7 @@ class Upkeep:
         """Follow the device, which heard the node directly from another place."""
         remote.offer(self._context.placed([Candidate(endpoint, Kind.OBSERVED)]), now)
         if remote.up and remote.take_up(endpoint, now):
+            self.unsettled = True  # no prefix may hold a place where a node is reached
             self._changed(remote, now)
             self._ping(remote, now)
         self.touch(remote, now)
@@ -260,8 +261,11 @@ class Upkeep:
     def _take_flag(self, remote: Remote, message: Message, now: float) -> None:
         if message.flag == remote.wants_us:
             return
-        held = sum(1 for one in self._context.remotes.values() if one.wants_us)
-        if not message.flag or self._context.is_seed or held < ACCEPTED:
+        pays = is_metered(remote.record)
+        others = (one for one in self._context.remotes.values() if one.wants_us)
+        held = sum(is_metered(one.record) == pays for one in others)
+        most = ACCEPTED_METERED if pays else ACCEPTED
+        if not message.flag or self._context.is_seed or held < most:
             remote.calls.wants_us = message.flag
             self._changed(remote, now)
 
@@ -319,14 +323,14 @@ class Upkeep:
     def _died(self, remote: Remote, now: float) -> None:
         remote.pings.died()
         if isinstance(remote.way, Via):
-            self._relayed_dead(remote, now)
+            self._ways.relayed_dead(remote, now)
         elif remote.up:
             self._gave_up(remote, now)
 
     def _came_up(self, remote: Remote, now: float, *, fresh: bool) -> None:
         self.unsettled = True
         if fresh:
-            self._new_way(remote)
+            self._ways.forget(remote)
         self._changed(remote, now)
         self._ping(remote, now)
 
@@ -344,7 +348,7 @@ class Upkeep:
 
     def _ping_at(self, remote: Remote) -> float | None:
         # Where nothing answers probes ask; a ping would have the device ask for a session.
-        if not remote.up and not isinstance(remote.way, Via):
+        if not remote.up and not self._ways.is_reachable(remote):
             return None
         return remote.pings.ping_at(self._interval(remote))
 

@@ -123,6 +123,10 @@ class Ways:
         """Tell whether a node is reached, as far as is known."""
         return self.route(remote) is not None
 
+    def is_cut_off(self, remote: Remote) -> bool:
+        """Tell whether a node is there, but nobody relays between it and us."""
+        return self._chart.is_cut_off(remote)
+
     def in_use(self) -> set[bytes]:
         """Return the identities of nodes with a usable link."""
         return {one.identity for one in self._nodes() if one.up or one.short in self._detours}
@@ -141,7 +145,7 @@ class Ways:
         return taken
 
     def take_doubted(self) -> list[Remote]:
-        """Return and forget the nodes that a neighbour of theirs has lost, and that are up."""
+        """Return and forget the nodes that neighbours of theirs have lost, and that are up."""
         return self._chart.take_doubted()
 
     # --- what died ---
@@ -243,7 +247,8 @@ class Ways:
         for one, way in ways:
             if isinstance(way, Via):
                 paths[one.short] = way.hops
-        told = (neighbours, paths)
+        # Who pays carries nothing for others.
+        told = (neighbours, paths, context.settings.metered)
         if told != self._told:
             self._told = told
             context.out.effects.append(SetDetours(neighbours, paths))

@@ -136,6 +136,66 @@ def test_another_relay_is_found_soon_after_the_one_in_use_died():
     assert seconds <= 3.0
 
 
+@pytest.mark.parametrize(
+    ("size", "metered"), [(6, (0, 1, 3, 4)), (6, range(6)), (14, range(14))]
+)
+def test_where_nobody_relays_between_metered_nodes_they_have_direct_ways(size, metered):
+    fleet = settled(size, 60.0, metered=metered)
+    numbers = [one.numbers.next for one in fleet.members]
+    fleet.run_for(600.0)
+    assert fleet.routed() == 1.0
+    assert [one.numbers.next for one in fleet.members] == numbers, "nothing changes any more"
+
+
+def test_a_metered_node_is_reached_though_the_four_that_it_would_choose_first_are_dead():
+    fleet = settled(14, 60.0, metered=[13])
+    metered = fleet.members[13]
+    for _ in range(2):
+        for one in metered.mesh.upkeep.neighbours():
+            fleet.by_short[one.short].kill()
+        fleet.run_for(120.0)
+    assert len(fleet.running()) == 10
+    assert fleet.routed() == 1.0
+
+
+def test_metered_nodes_of_a_lan_find_the_static_peers_that_they_never_met():
+    fleet = Fleet(8, metered=[5, 6, 7])
+    for one in fleet.members[5:]:
+        one.lan, one.island = "home", 1
+    fleet.start()
+    fleet.run_for(120.0)
+    assert fleet.routed(fleet.members[5:]) == 1.0
+    for one in fleet.members:
+        one.island = 0
+    assert fleet.run_while(lambda: fleet.routed() < 1.0, 330.0) <= 310.0
+
+
+def test_whoever_pays_is_let_be_a_neighbour_of_the_only_node_that_relays():
+    fleet = Fleet(30, seeds=0, metered=range(1, 30))
+    for one in fleet.members:
+        one.lan = "home"
+    fleet.start()
+    fleet.run_for(60.0)
+    assert fleet.routed() == 1.0
+    fleet.run_for(300.0)
+    assert fleet.routed() == 1.0
+
+
+def test_who_went_away_is_probed_rarely_and_not_pinged_for_ever():
+    fleet = settled(16)
+    for one in fleet.members[8:]:
+        one.kill()
+    fleet.run_for(300.0)
+
+    def deaths() -> int:
+        remotes = (one.mesh.context.remotes.values() for one in fleet.running())
+        return sum(remote.pings.deaths for each in remotes for remote in each)
+
+    before = deaths()
+    fleet.run_for(120.0)
+    assert deaths() == before
+
+
 def test_a_monkey_breaks_nothing_for_long():
     monkey = Monkey(1, steps=4)
     assert monkey.play() == ""

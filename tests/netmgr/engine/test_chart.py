@@ -5,7 +5,7 @@ from netmgr.engine.common import Context
 from netmgr.engine.members import Members
 from netmgr.engine.remote import Remote
 from netmgr.engine.routing import Route, best_paths, edge_cost
-from netmgr.wire.objects import Edge
+from netmgr.wire.objects import METERED, RECORD, Edge, Record, encode_record
 from tests.netmgr.engine.surroundings import ME, NEIGHBOUR, Other, surroundings
 from tests.sim.tunnel import v4
 from wgpy.model import Endpoint
@@ -95,3 +95,50 @@ def test_who_was_lost_by_a_neighbour_is_doubted_once_if_it_seems_to_be_up():
     known.hear(CAROL.links(3))
     known.chart.follow()
     assert known.chart.take_doubted() == [], "bob is not up"
+
+
+def test_who_was_left_by_one_of_several_neighbours_is_not_doubted_for_that():
+    known = Known()
+    dave = Other("dave", "dave", "10.1.1.4")
+    known.hear(dave.record())
+    links = [Edge(one.short, 9_000, 0) for one in (BOB, dave)]
+    known.hear(CAROL.links(3, *links))
+    known.hear(dave.links(3, Edge(CAROL.short, 9_000, 0)))
+    known.measured(CAROL, 0.1)
+    known.chart.follow()
+    known.hear(dave.links(4))
+    known.chart.follow()
+    assert known.chart.take_doubted() == [], "dave may have chosen others"
+    known.hear(BOB.links(3))
+    known.chart.follow()
+    assert known.chart.take_doubted() == [known.remote(CAROL)]
+
+
+def test_who_is_known_anew_is_no_link_before_it_answers():
+    known = Known()
+    known.measured(BOB, 0.1)
+    known.members.drop(BOB.public, "is forgotten", 1.0)
+    known.members.heard(BOB.public, 1.0)
+    assert not known.remote(BOB).up
+    known.chart.follow()
+    assert known.chart.near() == {}
+    assert best_paths(known.chart.graph, ME.short) == {}
+
+
+def test_without_a_relay_between_us_a_node_is_cut_off():
+    known = Known()
+    dave = Other("dave", "dave", "10.1.1.4")
+    known.hear(dave.record())
+    known.hear(BOB.links(3, *(Edge(one, 9, 0) for one in (ME.short, CAROL.short, dave.short))))
+    known.chart.follow()
+    bob, carol = known.remote(BOB), known.remote(CAROL)
+    assert not known.chart.is_cut_off(carol), "we are nowhere yet"
+    known.measured(BOB, 0.03)
+    known.chart.follow()
+    assert not known.chart.is_cut_off(carol), "bob relays"
+    metered = Record(BOB.name, v4("10.1.1.2"), METERED)
+    known.hear(BOB.said(RECORD, 4, encode_record(metered)))
+    known.chart.follow()
+    assert known.chart.is_cut_off(carol)
+    assert not known.chart.is_cut_off(known.remote(dave)), "it tells of nobody"
+    assert not known.chart.is_cut_off(bob), "we have no other neighbour"

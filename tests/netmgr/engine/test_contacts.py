@@ -429,7 +429,7 @@ def test_who_pays_for_its_bytes_says_hello_more_rarely():
     assert len(hellos(node)) == 3
 
 
-def test_who_pays_says_none_and_seeks_nobody_while_there_are_two_neighbours():
+def test_who_pays_says_none_and_hardly_seeks_while_there_are_two_neighbours():
     node = Node(peers=[SEED, static("other.example", 50008)], metered=True)
     connected(node, BOB, Endpoint(LAN.host, 50002, 3))
     node.contacts.resolved("other.example", 50008, (OUTSIDE,), 0.0)
@@ -438,8 +438,11 @@ def test_who_pays_says_none_and_seeks_nobody_while_there_are_two_neighbours():
     assert LAST_TRIAL / LAST_KNOCK < knocked < 15, "one is not enough"
     connected(node, EVE, Endpoint(LAN.host, 50003, 3))
     pass_time(node, 5000.0)
-    asked = [one.host for one in effects_of(node.context, Resolve) if isinstance(one, Resolve)]
-    assert not node.knocked() and not hellos(node)
+    done = list(node.context.out.effects)
+    asked = [one.host for one in done if isinstance(one, Resolve)]
+    assert not any(isinstance(one, CallLan) for one in done)
+    # Who was never met may be the only way to others that were not met either.
+    assert 12 <= len(node.knocked()) <= 5000 / LAST_TRIAL / 0.7 + 1
     assert asked.count("other.example") <= 12
 
 

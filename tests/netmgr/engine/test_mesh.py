@@ -14,9 +14,11 @@ from netmgr.engine.trust import How
 from netmgr.errors import Reason
 from netmgr.model import StaticPeer
 from netmgr.wire import control, frames, objects
+from netmgr.wire.fields import encode_blobs
 from netmgr.wire.frames import Probe
 from netmgr.wire.objects import split_untrusted
 from tests.netmgr.engine.scenes import all_direct, cut, nodes, seen, until
+from tests.netmgr.engine.surroundings import Other
 from tests.sim.meshes import Node, everybody_reaches_everybody, static
 from tests.sim.tunnel import prefix
 from tests.sim.world import World
@@ -74,6 +76,22 @@ def test_probes_of_members_nobody_knows_lead_to_a_knock_a_second():
         world.run_for(0.02)
     sent = [each for each in world.trace[before:] if each.destination == ELSEWHERE]
     assert 5 <= len(sent) <= 8
+
+
+def test_news_that_is_withheld_before_it_is_passed_on_leaves_no_deadline_behind():
+    alice, bob = nodes(2)
+    world, mesh = alice.world, alice.inner.mesh
+    world.run_for(30.0)
+    rival = Other("rival", "bob", "10.1.1.2")
+    honest = Other("honest", "honest", "10.1.1.9")
+    for blob in (honest.record(1), rival.record(1), rival.record(2)):
+        tell(bob, alice, control.OBJECTS, encode_blobs([blob]))
+    assert not mesh.context.objects.has_floods
+    later = world.now + 0.2
+    while mesh.next_deadline().at <= later:
+        at = mesh.next_deadline().at
+        mesh.handle_deadline(at)
+        assert mesh.next_deadline().at > at
 
 
 def test_on_a_lan_without_any_file_nodes_find_each_other_within_five_seconds():
@@ -280,3 +298,32 @@ def test_garbage_is_dropped_and_counted(messages, payload):
     alice.world.run_for(0.1)
     assert len(mesh.context.remotes) == before
     assert alice.way(bob) == "direct"
+
+
+def test_who_pays_from_now_on_carries_no_more_and_carries_again_later():
+    carol = nodes()[-1]
+    world, mesh = carol.world, carol.inner.mesh
+    world.run_for(30.0)
+    for metered in (True, False):
+        mesh.set_settings(replace(mesh.context.settings, metered=metered), world.now)
+        carol.inner.settle(world.now)
+        world.run_for(2.0)
+        plan = carol.inner.device._detours.plan  # noqa: SLF001
+        assert plan is not None
+        assert plan.carries is not metered
+
+
+def test_a_prefix_is_given_to_nobody_once_a_node_is_reached_at_a_place_in_it():
+    alice, bob, carol = nodes()
+    world, mesh = alice.world, alice.inner.mesh
+    wanted = prefix("172.16.0.0/16")
+    settings = replace(bob.settings, routes=(wanted,))
+    bob.inner.mesh.set_settings(settings, world.now)
+    bob.inner.settle(world.now)
+    world.run_for(30.0)
+    assert wanted in alice.prefixes
+    place = Endpoint(bytes([172, 16, 0, 9]), 4242)
+    mesh.roamed(Identity(carol.seed).wireguard_public, place, world.now)
+    alice.inner.settle(world.now)
+    world.run_for(0.5)
+    assert wanted not in alice.prefixes

@@ -6,7 +6,17 @@ import pytest
 
 from netmgr.engine.common import Context
 from netmgr.engine.flood import Objects
-from netmgr.engine.neighbours import ENOUGH, IN_VAIN, ON_LAN, SEEDS, SMALL, Neighbours, by_rank
+from netmgr.engine.neighbours import (
+    CUT_OFF,
+    CUT_OFF_SILENT,
+    ENOUGH,
+    IN_VAIN,
+    ON_LAN,
+    SEEDS,
+    SMALL,
+    Neighbours,
+    by_rank,
+)
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import Identity, NetworkKeys, verify_untrusted
 from netmgr.engine.trust import Trust
@@ -63,6 +73,10 @@ def everywhere(_: Remote) -> bool:
     return True
 
 
+def nobody(_: Remote) -> bool:
+    return False
+
+
 def put(context: Context, numbers: Iterable[int], kind: Kind = Kind.OBSERVED) -> None:
     """Let nodes answer at a place."""
     for number in numbers:
@@ -72,8 +86,12 @@ def put(context: Context, numbers: Iterable[int], kind: Kind = Kind.OBSERVED) ->
         remote.take_up(place, 0.0)
 
 
-def chosen(context: Context, is_reachable: Callable[[Remote], bool] = everywhere) -> set[int]:
-    neighbours = Neighbours(context, is_reachable)
+def chosen(
+    context: Context,
+    is_reachable: Callable[[Remote], bool] = everywhere,
+    is_cut_off: Callable[[Remote], bool] = nobody,
+) -> set[int]:
+    neighbours = Neighbours(context, is_reachable, is_cut_off)
     assert len(neighbours.choose()) == len(
         [one for one in context.remotes.values() if neighbours.wants(one)]
     )
@@ -152,6 +170,54 @@ def test_who_pays_has_another_for_each_of_the_two_that_does_not_answer():
     assert chosen(context) > first
 
 
+def test_who_pays_tries_others_in_place_of_those_that_were_tried_in_vain():
+    context = surroundings(20, metered=True)
+    put(context, range(1, 21))
+    first = chosen(context)
+    dead = set[int]()
+    for _ in range(6):
+        dead |= chosen(context)
+        for number in dead:
+            remote = context.remotes[bytes([number]) * 32]
+            remote.give_up(1.0)
+            for trial in remote.trials.values():
+                trial.tries = IN_VAIN
+    found = chosen(context)
+    assert first < found
+    assert len(found) == 2 * SEEDS
+    assert len(found - dead) == SEEDS
+
+
+def test_who_pays_prefers_who_relays_to_static_peers_that_do_not():
+    context = surroundings(0, metered=True)
+    for number in (1, 2):
+        add(context, number, METERED)
+    for number in (50, 51, 52):
+        add(context, number)
+    let_answer(context)
+    assert chosen(context) < {50, 51, 52}
+
+
+@pytest.mark.parametrize("metered", [False, True])
+def test_to_whom_nobody_relays_a_direct_way_is_kept_within_bounds(metered):
+    context = surroundings(0, metered=metered)
+    for number in (1, 2):
+        add(context, number)
+    for number in range(50, 100):
+        add(context, number, METERED)
+    let_answer(context)
+
+    def is_cut_off(remote: Remote) -> bool:
+        return remote.identity[0] >= 50
+
+    assert not chosen(context) & set(range(50, 100))
+    assert len(chosen(context, everywhere, is_cut_off) & set(range(50, 100))) == CUT_OFF
+    for number in range(50, 100):
+        context.remotes[bytes([number]) * 32].give_up(1.0)
+    found = chosen(context, everywhere, is_cut_off) & set(range(50, 100))
+    assert len(found) == CUT_OFF_SILENT, "they have no place left that may answer"
+
+
 def test_without_a_static_peer_it_has_two_others():
     context = surroundings(0, metered=True)
     for number in range(50, 70):
@@ -178,7 +244,7 @@ def test_who_pays_for_its_bytes_and_knows_only_such_has_two_of_them():
 
 def test_the_rank_is_the_same_for_both_and_ranks_of_who_is_gone_are_forgotten():
     context = surroundings(100)
-    neighbours = Neighbours(context, everywhere)
+    neighbours = Neighbours(context, everywhere, nobody)
     neighbours.choose()
     for number in range(20, 101):
         del context.remotes[bytes([number]) * 32]

@@ -9,6 +9,7 @@ from netmgr.engine.liveness import PING_INTERVAL
 from netmgr.engine.remote import Direct
 from netmgr.engine.signing import Identity, keyed_mac
 from netmgr.engine.thrift import METERED_INTERVAL
+from netmgr.engine.upkeep import ACCEPTED
 from netmgr.errors import Reason
 from netmgr.model import Candidate, Kind
 from netmgr.wire import control, frames
@@ -345,6 +346,23 @@ def test_of_those_who_want_to_be_neighbours_so_many_are_taken():
     assert remote.wants_us, "and so it stays"
     tell(alice, bob, control.PING, Ping(bytes(8), bytes(8), 0).encode())
     assert not remote.wants_us
+
+
+def test_who_pays_is_taken_though_many_others_are():
+    alice, bob = nodes(2, metered=True)
+    context = bob.inner.mesh.context
+    remote = seen(bob, alice)
+    for number in range(ACCEPTED + 1):
+        other = type(remote)(bytes([number]) * 32, bytes(8), remote.public_key, 0.0)
+        other.calls.wants_us = True
+        other.record = remote.record
+        context.remotes[other.identity] = other
+    remote.calls.wants_us = False
+    tell(alice, bob, control.PING, Ping(bytes(8), bytes(8), 0).encode(), flag=True)
+    assert remote.wants_us
+    remote.calls.wants_us, remote.record = False, None
+    tell(alice, bob, control.PING, Ping(bytes(8), bytes(8), 0).encode(), flag=True)
+    assert remote.wants_us, "they take no room of others"
 
 
 @given(
