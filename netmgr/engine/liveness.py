@@ -24,6 +24,8 @@ _SHIFT: Final = 0.002
 # A ping is missed after so many seconds and round trips.
 PATIENCE: Final = 0.6
 PATIENCE_ROUND_TRIPS: Final = 4
+# The share of that after which traffic without an answer is a reason to ask.
+DOUBT_AFTER: Final = 0.5
 MISSES: Final = 3
 MISSES_WHILE_HEARD: Final = 6
 # Seconds after which traffic is over.
@@ -61,9 +63,10 @@ class Liveness:
         self.missed, self._unanswered_at, self.next_at = 0, None, now
         self._suspected = False
 
-    def died(self) -> None:
-        """Count the way in use as dead; the next one is asked anew."""
+    def died(self, now: float) -> None:
+        """Count the way in use as dead; the next one is asked at once, the same ever later."""
         self.missed, self.deaths = 0, self.deaths + 1
+        self.next_at = now + min(PING_INTERVAL, 2.0**self.deaths)
 
     def forget(self) -> None:
         """Forget what was measured of the direct way: it is dead."""
@@ -136,14 +139,15 @@ class Liveness:
 
         `interval` is that of regular ones, None if there are none.
         """
-        if interval is not None or self.missed or (self._waiting and self._in_doubt):
+        pending = self.missed or (self._waiting and self._in_doubt)
+        if interval is not None or pending or self.deaths:
             at = self.next_at
         elif self._unanswered_at is None:
             return None
         else:
             at = float("inf")
         if self._unanswered_at is not None and not self.missed and not self._waiting:
-            at = min(at, self._unanswered_at + self.patience)
+            at = min(at, self._unanswered_at + DOUBT_AFTER * self.patience)
         return at
 
     def overdue_at(self) -> float | None:

@@ -45,18 +45,18 @@ def by_rank(nodes: int) -> int:
 class Neighbours:
     """The neighbours that this node chose; others may choose it.
 
-    `is_reachable` tells whether there is any way to a node, `is_cut_off` whether it is there,
+    `has_way` tells whether there is any way to a node, `is_cut_off` whether it is there,
     but nobody relays between it and us.
     """
 
     def __init__(
         self,
         context: Context,
-        is_reachable: Callable[[Remote], bool],
+        has_way: Callable[[Remote], bool],
         is_cut_off: Callable[[Remote], bool],
     ) -> None:
         self._context = context
-        self._is_reachable = is_reachable
+        self._has_way = has_way
         self._is_cut_off = is_cut_off
         self._chosen: frozenset[bytes] = frozenset()
         # By rank, which is the hash of the pair with us; with the identity.
@@ -135,7 +135,7 @@ class Neighbours:
 
     def _is_hopeful(self, remote: Remote) -> bool:
         """Tell whether a node is there, and was not tried in vain for long."""
-        return not remote.places.are_silent(IN_VAIN) and self._is_reachable(remote)
+        return not remote.places.are_silent(IN_VAIN) and self._has_way(remote)
 
     def _rank(self) -> None:
         """Keep all nodes that there are in the order of their ranks."""

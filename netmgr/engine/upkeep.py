@@ -65,7 +65,7 @@ class Upkeep:
         self._tick_at = self._choose_at = self._compare_at = now
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
-        self._neighbours = Neighbours(context, ways.is_reachable, ways.is_cut_off)
+        self._neighbours = Neighbours(context, ways.has_way, ways.is_cut_off)
         self.witnesses = Witnesses(context)
 
     # --- the clock ---
@@ -321,7 +321,7 @@ class Upkeep:
         self.touch(remote, now)
 
     def _died(self, remote: Remote, now: float) -> None:
-        remote.pings.died()
+        remote.pings.died(now)
         if isinstance(remote.way, Via):
             self._ways.relayed_dead(remote, now)
         elif remote.up:
@@ -348,7 +348,7 @@ class Upkeep:
 
     def _ping_at(self, remote: Remote) -> float | None:
         # Where nothing answers probes ask; a ping would have the device ask for a session.
-        if not remote.up and not self._ways.is_reachable(remote):
+        if not remote.up and not self._ways.has_way(remote):
             return None
         return remote.pings.ping_at(self._interval(remote))
 

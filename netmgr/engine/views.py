@@ -88,7 +88,7 @@ def _routes(mesh: Mesh, remotes: list[Remote]) -> tuple[RouteView, ...]:
     for remote in remotes:
         route = mesh.ways.route(remote)
         address = None if remote.record is None else remote.record.address
-        if route is not None and address:
+        if route is not None and address and mesh.ways.is_reachable(remote):
             path = tuple(name_of(mesh, hop) for hop in route.hops)
             found.append(RouteView(text(address), remote.name, path, route.cost, "node"))
     for prefix, remote in mesh.ways.chosen():

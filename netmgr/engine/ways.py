@@ -80,6 +80,8 @@ class Ways:
                 self._move(remote, way, now)
         known = self._context.remotes
         self._choices = {one: each for one, each in self._choices.items() if one in known}
+        # Who is not there by the last that was heard is asked again where there is a way.
+        self._moved += [remote for remote, _ in ways if remote.pings.deaths]
         due = [each.due_at for each in self._choices.values()]
         self._due_at = min((at for at in due if at is not None and at > now), default=_NEVER)
         self._prefixes.choose()
@@ -119,9 +121,16 @@ class Ways:
             case _:
                 return None
 
-    def is_reachable(self, remote: Remote) -> bool:
-        """Tell whether a node is reached, as far as is known."""
+    def has_way(self, remote: Remote) -> bool:
+        """Tell whether some way leads to a node, be it one that is still to be asked."""
         return self.route(remote) is not None
+
+    def is_reachable(self, remote: Remote) -> bool:
+        """Tell whether a node is reached, as far as is known.
+
+        Where one way died the next one counts once something came back.
+        """
+        return not remote.pings.deaths and self.has_way(remote)
 
     def is_cut_off(self, remote: Remote) -> bool:
         """Tell whether a node is there, but nobody relays between it and us."""
@@ -140,7 +149,7 @@ class Ways:
         return self._prefixes.closed
 
     def take_moved(self) -> list[Remote]:
-        """Return and forget the nodes whose way has changed."""
+        """Return and forget the nodes whose way has changed, or is to be asked again."""
         taken, self._moved = self._moved, []
         return taken
 

@@ -107,12 +107,12 @@ def test_traffic_without_an_answer_is_a_death_within_three_seconds(pings):
     def send(now):
         pings.observe(now, rx_grew=False, tx_grew=True)
 
-    assert run(pings, 10.0, interval=None, each=send) == pytest.approx(1.75, abs=0.2)
+    assert run(pings, 10.0, interval=None, each=send) == pytest.approx(1.45, abs=0.2)
 
 
 def test_traffic_that_is_answered_asks_nothing(pings):
     pings.observe(0.0, rx_grew=False, tx_grew=True)
-    assert pings.ping_at(None) == PATIENCE
+    assert pings.ping_at(None) == PATIENCE / 2
     pings.observe(0.3, rx_grew=True, tx_grew=True)
     assert pings.ping_at(None) is None
 
@@ -220,13 +220,15 @@ def test_what_was_sent_or_heard_last_is_known(pings):
 def test_ways_that_died_are_counted_until_something_comes_in():
     pings = Liveness(0.0)
     for deaths in (1, 2):
-        pings.died()
+        pings.died(0.0)
         assert (pings.deaths, pings.missed) == (deaths, 0)
+        assert pings.ping_at(None) == 2.0**deaths, "asked ever later, traffic or not"
     pings.observe(1.0, rx_grew=False, tx_grew=True)
     assert pings.deaths == 2
     pings.observe(1.0, rx_grew=True, tx_grew=False)
     assert pings.deaths == 0
-    pings.died()
+    assert pings.ping_at(None) is None
+    pings.died(1.0)
     pings.pinged(b"1", PING_INTERVAL, 2.0)
     pings.ponged(b"1", PING_INTERVAL, 2.1)
     assert pings.deaths == 0

@@ -88,10 +88,10 @@ def put(context: Context, numbers: Iterable[int], kind: Kind = Kind.OBSERVED) ->
 
 def chosen(
     context: Context,
-    is_reachable: Callable[[Remote], bool] = everywhere,
+    has_way: Callable[[Remote], bool] = everywhere,
     is_cut_off: Callable[[Remote], bool] = nobody,
 ) -> set[int]:
-    neighbours = Neighbours(context, is_reachable, is_cut_off)
+    neighbours = Neighbours(context, has_way, is_cut_off)
     assert len(neighbours.choose()) == len(
         [one for one in context.remotes.values() if neighbours.wants(one)]
     )

@@ -69,7 +69,7 @@ def test_a_gateway_that_is_silent_while_ways_die_gives_way_to_another():
     alice, bob, carol = made(dict(via), {"routes": (SITE,)}, {"routes": (SITE,)})
     mesh, pings = alice.inner.mesh, seen(alice, bob).pings
     for deaths, gateway in ((1, "bob"), (2, "carol")):
-        pings.died()
+        pings.died(alice.world.now)
         assert pings.deaths == deaths
         mesh.ways.handle(alice.world.now)
         assert given(alice) == {SITE: gateway}
@@ -78,7 +78,7 @@ def test_a_gateway_that_is_silent_while_ways_die_gives_way_to_another():
     assert given(alice) == {SITE: "bob"}
     for other in (bob, carol):
         for _ in range(2):
-            seen(alice, other).pings.died()
+            seen(alice, other).pings.died(alice.world.now)
     mesh.ways.handle(alice.world.now)
     assert given(alice) == {SITE: "bob"}, "one that may be gone is better than none"
 
