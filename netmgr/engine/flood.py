@@ -82,7 +82,8 @@ class Sums:
 class News:
     """What happened since it was last asked for.
 
-    Objects to pass on, and from whom; identities that signed two of one seq; identities let go.
+    Objects to pass on, and who has told them; identities that signed two of one seq, and
+    identities let go.
     """
 
     __slots__ = ("conflicts", "dropped", "floods")
@@ -90,7 +91,7 @@ class News:
     def __init__(self) -> None:
         self.conflicts: dict[bytes, None] = {}
         self.dropped: dict[bytes, None] = {}
-        self.floods: dict[tuple[bytes, int, int], tuple[bytes, bytes | None]] = {}
+        self.floods: dict[tuple[bytes, int, int], tuple[bytes, set[bytes]]] = {}
 
 
 def bucket_of(short: bytes) -> int:
@@ -157,7 +158,8 @@ class Objects:
                 holding.charge(signed.kind, due)
                 return None
         self._keep_object(holding, signed, value, due, now)
-        self._news.floods[signed.identity, signed.kind, signed.part] = (blob, sender)
+        tellers = set() if sender is None else {sender}
+        self._news.floods[signed.identity, signed.kind, signed.part] = (blob, tellers)
         return signed
 
     @property
@@ -165,12 +167,21 @@ class Objects:
         """Whether there is something to pass on."""
         return bool(self._news.floods)
 
-    def holds(self, blob: bytes) -> bool:
-        """Tell whether an object is held as it is: the quick answer to what comes again."""
-        holding = self._holdings.get(objects.identity_of(blob))
-        return holding is not None and holding.holds(blob)
+    def repeats(self, blob: bytes, sender: bytes | None) -> bool:
+        """Tell whether an object is held as it is: the quick answer to what comes again.
 
-    def take_floods(self) -> list[tuple[bytes, bytes | None]]:
+        Who says what waits to be passed on need not be told.
+        """
+        holding = self._holdings.get(objects.identity_of(blob))
+        found = None if holding is None else holding.find(blob)
+        if holding is None or found is None:
+            return False
+        news = self._news.floods.get((holding.identity, *found))
+        if news is not None and sender is not None:
+            news[1].add(sender)
+        return True
+
+    def take_floods(self) -> list[tuple[bytes, set[bytes]]]:
         """Return what came in since the last call, and whom not to send it to.
 
         Of what was replaced meanwhile the newest only.

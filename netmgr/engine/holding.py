@@ -123,13 +123,13 @@ class Holding:
         """Yield what is held and was not ended."""
         return (held for shelf in self.shelves for held in shelf.held if held.blob)
 
-    def holds(self, blob: bytes) -> bool:
-        """Tell whether an object is held as it is."""
+    def find(self, blob: bytes) -> tuple[int, int] | None:
+        """Return kind and part of an object that is held as it is, None if it is not."""
         for shelf in self.shelves:
             for held in shelf.held:
                 if held.blob == blob:
-                    return True
-        return False
+                    return shelf.kind, held.part
+        return None
 
     @property
     def has_left(self) -> bool:

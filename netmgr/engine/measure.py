@@ -10,7 +10,6 @@ once a second in the long run and three times at once, and the return of an edge
 goes ever later.
 """
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -48,13 +47,13 @@ class Srtt:
     __slots__ = ("_last", "samples", "us")
 
     def __init__(self) -> None:
-        self._last: deque[int] = deque(maxlen=LEAST_OF)
+        self._last: tuple[int, ...] = ()
         self.samples = 0
         self.us: int | None = None
 
     def add(self, rtt_us: int) -> int:
         """Take a sample; return the round trip."""
-        self._last.append(rtt_us)
+        self._last = (*self._last, rtt_us)[-LEAST_OF:]
         self.samples += 1
         least = min(self._last)
         if self.us is None or self._has_shifted(self.us):
@@ -77,7 +76,7 @@ class Loss:
     __slots__ = ("_reports",)
 
     def __init__(self) -> None:
-        self._reports: deque[tuple[int, int]] = deque(maxlen=REPORTS)
+        self._reports: list[tuple[int, int]] = []
 
     def probe(self, *, answered: bool) -> None:
         """Take what became of one probe."""
@@ -88,9 +87,10 @@ class Loss:
         if sent <= 0:
             return
         self._reports.append((sent, min(received, sent)))
+        del self._reports[:-REPORTS]
         total = sum(each for each, _ in self._reports)
         while total - self._reports[0][0] >= PACKETS:
-            total -= self._reports.popleft()[0]
+            total -= self._reports.pop(0)[0]
 
     @property
     def share(self) -> float:

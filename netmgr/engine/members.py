@@ -59,7 +59,7 @@ class Members:
             Rejected: why it is not kept.
         """
         context = self._context
-        if context.objects.holds(blob):
+        if context.objects.repeats(blob, sender):
             return None
         self._expect_untrusted(objects.split_untrusted(blob))
         signed = context.objects.receive_untrusted(blob, sender, now)

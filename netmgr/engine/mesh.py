@@ -371,11 +371,11 @@ class Mesh:
             self._flood(now)
 
     def _flood(self, now: float) -> None:
-        """Pass on what is new to all neighbours but who told us."""
+        """Pass on what is new to all neighbours but those who told us."""
         self._flood_at, self._flooded_at = _NEVER, now
         floods = thrift.passed_on(self.context, self.context.objects.take_floods())
         for remote in self.upkeep.neighbours():
-            blobs = [blob for blob, source in floods if source != remote.short]
+            blobs = [blob for blob, tellers in floods if remote.short not in tellers]
             self._send_all(remote, control.pack_objects(blobs))
 
     def _expire(self, now: float) -> None:

@@ -60,9 +60,9 @@ def quiet_at(context: Context, remote: Remote) -> float | None:
 
 
 def passed_on(
-    context: Context, floods: Sequence[tuple[bytes, bytes | None]]
-) -> Sequence[tuple[bytes, bytes | None]]:
+    context: Context, floods: Sequence[tuple[bytes, set[bytes]]]
+) -> Sequence[tuple[bytes, set[bytes]]]:
     """Return the objects to pass on, with who told us: if we pay, what we alone may have."""
     if not context.settings.metered:
         return floods
-    return [each for each in floods if each[1] not in context.by_short]
+    return [each for each in floods if context.by_short.keys().isdisjoint(each[1])]

@@ -87,7 +87,7 @@ def test_what_is_new_is_returned_kept_and_passed_on():
     blob = record(who(1))
     assert held.receive_untrusted(blob, NEIGHBOUR, 0.0) == objects.split_untrusted(blob)
     assert held.record(who(1)) == Record("alice", None, 0)
-    assert held.take_floods() == [(blob, NEIGHBOUR)]
+    assert held.take_floods() == [(blob, {NEIGHBOUR})]
     assert held.take_floods() == []
     assert list(held.blobs()) == [blob]
     assert len(held) == 1 and held.identities() == (who(1),)
@@ -100,7 +100,20 @@ def test_what_is_known_is_neither_verified_nor_passed_on_again():
     for sender in (NEIGHBOUR, OTHER, None):
         held.receive_untrusted(record(who(1)), sender, 0.0)
     assert verifier.calls == 1
-    assert held.take_floods() == [(record(who(1)), NEIGHBOUR)]
+    assert held.take_floods() == [(record(who(1)), {NEIGHBOUR})]
+
+
+def test_who_repeats_what_waits_to_be_passed_on_need_not_be_told():
+    held = made()
+    blob = record(who(1))
+    assert not held.repeats(blob, OTHER)
+    held.receive_untrusted(blob, NEIGHBOUR, 0.0)
+    assert held.repeats(blob, OTHER)
+    assert held.repeats(blob, None)
+    assert not held.repeats(record(who(1), 2), OTHER)
+    assert held.take_floods() == [(blob, {NEIGHBOUR, OTHER})]
+    assert held.repeats(blob, OTHER)
+    assert held.take_floods() == []
 
 
 def test_what_is_older_is_refused_as_stale_unverified():
@@ -155,14 +168,14 @@ def test_of_what_is_replaced_before_it_was_passed_on_the_newest_goes_out():
     held = made()
     held.receive_untrusted(record(who(1), 1), NEIGHBOUR, 0.0)
     held.receive_untrusted(record(who(1), 2), OTHER, 0.0)
-    assert held.take_floods() == [(record(who(1), 2), OTHER)]
+    assert held.take_floods() == [(record(who(1), 2), {OTHER})]
 
 
 def test_kinds_of_later_versions_are_kept_and_passed_on():
     held = made()
     blob = said(99, who(1), 1, b"whatever", 7)
     assert held.receive_untrusted(blob, NEIGHBOUR, 0.0)
-    assert held.take_floods() == [(blob, NEIGHBOUR)]
+    assert held.take_floods() == [(blob, {NEIGHBOUR})]
     assert held.in_buckets(range(64)) == [blob]
     assert held.record(who(1)) is None
 
@@ -204,7 +217,7 @@ def test_the_own_objects_are_kept_and_passed_on_to_all():
     held = made()
     for seq in range(1, 20):
         assert held.receive_untrusted(record(ME, seq), None, 0.0)
-    assert held.take_floods() == [(record(ME, 19), None)]
+    assert held.take_floods() == [(record(ME, 19), set())]
     assert held.newest(ME, objects.RECORD) == 19
     assert held.newest(ME, objects.ROUTES) == -1
     assert held.newest(who(1), objects.RECORD) == -1

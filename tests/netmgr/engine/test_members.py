@@ -86,7 +86,7 @@ def test_who_is_believed_is_let_in_with_its_addresses():
     assert change.preshared_key is not None
     (event,) = told(context, events.NodeJoined)
     assert event == events.NodeJoined("bob", "10.1.1.2", fingerprint(BOB.public))
-    assert context.objects.take_floods() == [(BOB.record(), NEIGHBOUR)]
+    assert context.objects.take_floods() == [(BOB.record(), {NEIGHBOUR})]
 
 
 def test_who_has_no_address_is_let_in_with_that_of_its_identity():
@@ -270,7 +270,7 @@ def test_a_claim_that_is_refused_is_passed_on_once_and_nothing_else_of_it():
     meet(members, context, BOB)
     context.objects.take_floods()
     hear(members, EVE.record(), EVE.links(2))
-    assert context.objects.take_floods() == [(EVE.record(), NEIGHBOUR)]
+    assert context.objects.take_floods() == [(EVE.record(), {NEIGHBOUR})]
     hear(members, EVE.record(), EVE.record(3), EVE.said(99, 1))
     assert context.objects.take_floods() == []
     assert len(list(context.objects.blobs())) == 4
