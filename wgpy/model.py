@@ -249,6 +249,19 @@ class Detoured(NamedTuple):
 NOTHING_DETOURED: Final = Detoured()
 
 
+class Arrivals(NamedTuple):
+    """What came of the messages of a peer's session, by their counters, since the last look.
+
+    `session` and `upcoming` are where the look ended: the index of the session here, and one
+    above the greatest counter. Of `sent` messages `came` so many; of very many the last count.
+    """
+
+    session: int
+    upcoming: int
+    sent: int
+    came: int
+
+
 class Deadline(NamedTuple):
     """When an engine wants to be woken, and why (for logs and tests)."""
 

@@ -32,6 +32,9 @@ class Channel(Protocol):
     def traffic(self, public_key: PublicKey) -> tuple[int, int, float]:
         """Return bytes received and sent, and Unix time of the last handshake (0.0: never)."""
 
+    def arrivals(self, public_key: PublicKey) -> tuple[int, int]:
+        """Return how many messages the peer has sent since the last call, how many came."""
+
     def active(self) -> Iterable[tuple[PublicKey, bool, bool]]:
         """Yield peers whose bytes grew since the last call: received grew, sent grew."""
 

@@ -22,7 +22,7 @@ from wgpy.events import (
     Roamed,
     SessionEnded,
 )
-from wgpy.model import Burst, Deadline, DeviceChange, Endpoint, PublicKey, TunBurst
+from wgpy.model import Arrivals, Burst, Deadline, DeviceChange, Endpoint, PublicKey, TunBurst
 from wgpy.wire.messages import DATA_OVERHEAD
 
 # Device and mesh may talk so often within one step; what is left waits for the next.
@@ -35,6 +35,7 @@ class DeviceChannel:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._seen: dict[PublicKey, tuple[int, int]] = {}
+        self._arrived: dict[PublicKey, Arrivals] = {}
 
     def endpoint(self, public_key: PublicKey) -> Endpoint | None:
         """Return where the device sends to at the moment."""
@@ -50,6 +51,15 @@ class DeviceChannel:
             self._seen.setdefault(public_key, (0, 0))
         else:
             self._seen.pop(public_key, None)
+            self._arrived.pop(public_key, None)
+
+    def arrivals(self, public_key: PublicKey) -> tuple[int, int]:
+        """Return how many messages the peer has sent since the last call, how many came."""
+        found = self._device.arrivals(public_key, self._arrived.get(public_key))
+        if found is None:
+            return 0, 0
+        self._arrived[public_key] = found
+        return found.sent, found.came
 
     def active(self) -> Iterable[tuple[PublicKey, bool, bool]]:
         """Yield peers whose bytes grew since the last call: received grew, sent grew.

@@ -76,6 +76,10 @@ class Liveness:
         """Take a round trip of the direct way, in seconds."""
         self._srtt.add(int(rtt * 1_000_000))
 
+    def count(self, sent: int, came: int, now: float) -> None:
+        """Take how many packets of the direct way came, of so many that were sent."""
+        self._loss.count(sent, came, now)
+
     @property
     def rtt(self) -> float | None:
         """The round trip of the direct way, in seconds; None if it was not measured."""
@@ -99,7 +103,7 @@ class Liveness:
 
     @property
     def loss(self) -> int:
-        """The share of pings lost, in 1/255."""
+        """The share lost of what the other sent directly, in 1/255."""
         return self._loss.octet
 
     @property
@@ -181,7 +185,6 @@ class Liveness:
         """Count pings whose answers are overdue; return whether the way is dead."""
         overdue = [txid for txid, at in self._waiting.items() if at + self.patience <= now]
         for _ in overdue:
-            self._loss.probe(answered=False)
             self.next_at = min(self.next_at, now)
         self.missed += len(overdue)
         self._let_wait_no_more(overdue)
@@ -193,8 +196,6 @@ class Liveness:
         sent_at = self._waiting.pop(txid, None)
         if sent_at is None:
             sent_at = self._late.pop(txid, None)
-        else:
-            self._loss.probe(answered=True)
         if sent_at is None:
             return None
         if self._in_doubt:

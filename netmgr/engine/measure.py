@@ -2,8 +2,9 @@
 
 The round trip is an average, each time with weight 42/256 once there are some, of the least of
 the last three, so that one late answer counts for nothing. Three in a row that are all off by a
-quarter in one direction are another path, not noise, and are taken at once. Loss is a share of
-what the other end should have had: probes, or the counters of WireGuard.
+quarter in one direction are another path, not noise, and are taken at once. Loss is the share
+of what the other end sent that did not come, by the counters of WireGuard: each end tells that
+of its own direction, and the worse one counts. What a full line loses is none.
 
 Of edges only what matters is told: a change of the cost by 20 % and 5 ms, an edge more or less;
 once a second in the long run and three times at once, and the return of an edge that comes and
@@ -24,7 +25,10 @@ SHIFT_SHARE: Final = 0.25
 SHIFT_US: Final = 2000
 
 REPORTS: Final = 32
-PACKETS: Final = 256
+REPORT_TIME: Final = 1.0
+PACKETS: Final = 128
+# The share that a line in full use may lose, as senders slow down by it (RFC 5681).
+FULL_LINE: Final = 0.02
 
 CHANGE_SHARE: Final = 0.20
 CHANGE_COST: Final = 50
@@ -71,33 +75,28 @@ class Srtt:
 
 
 class Loss:
-    """The share of packets lost: of the last 32 reports, or fewer that are of 256 packets."""
+    """The share of packets lost: of the last 32 reports, each of a second at least.
+
+    A report counts as 128 packets at most, so that one bad moment of a full line is not all.
+    """
 
     __slots__ = ("_reports",)
 
     def __init__(self) -> None:
-        self._reports: list[tuple[int, int]] = []
+        # When each began; packets that the other sent, and those that came.
+        self._reports: list[tuple[float, float, float]] = []
 
-    def probe(self, *, answered: bool) -> None:
-        """Take what became of one probe."""
-        self.count(1, int(answered))
-
-    def count(self, sent: int, received: int) -> None:
-        """Take what the other end had of so many packets; more than sent were duplicates."""
+    def count(self, sent: int, came: int, now: float) -> None:
+        """Take how many packets came of so many; more than sent were duplicates."""
         if sent <= 0:
             return
-        self._reports.append((sent, min(received, sent)))
+        came = min(came, sent)
+        if self._reports and now - self._reports[-1][0] < REPORT_TIME:
+            at, before, arrived = self._reports.pop()
+            self._reports.append((at, before + sent, arrived + came))
+            return
+        self._reports.append((now, sent, came))
         del self._reports[:-REPORTS]
-        total = sum(each for each, _ in self._reports)
-        while total - self._reports[0][0] >= PACKETS:
-            total -= self._reports.pop(0)[0]
-
-    @property
-    def share(self) -> float:
-        """The share lost, 0.0 if nothing is known."""
-        sent = sum(each for each, _ in self._reports)
-        received = sum(each for _, each in self._reports)
-        return 1 - received / sent if sent else 0.0
 
     @property
     def octet(self) -> int:
@@ -105,9 +104,13 @@ class Loss:
 
         Of fewer than 32 packets it is the share of 32.
         """
-        sent = sum(each for each, _ in self._reports)
-        lost = sent - sum(each for _, each in self._reports)
-        return round(max(lost - 1, 0) / max(sent, REPORTS) * MAX_LOSS)
+        sent = lost = 0.0
+        for _, each, came in self._reports:
+            weight = min(1.0, PACKETS / each)
+            sent, lost = sent + weight * each, lost + weight * (each - came)
+        if lost <= max(1.0, FULL_LINE * sent):
+            return 0
+        return round((lost - 1) / max(sent, REPORTS) * MAX_LOSS)
 
 
 def matters(told: Edge | None, edge: Edge | None) -> bool:

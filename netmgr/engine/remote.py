@@ -123,7 +123,7 @@ class Remote:
 
     @property
     def loss(self) -> int:
-        """The share of pings lost on the direct way, in 1/255."""
+        """The share lost on the direct way to us, in 1/255."""
         return self.pings.loss
 
     @property
@@ -172,6 +172,16 @@ class Remote:
             raise Rejected(Reason.TOO_FAST)
         self.calls.spent[kind] = spent
 
+    def arrived(self, sent: int, came: int, now: float) -> bool:
+        """Take how many packets of its session came; return whether the loss is another now.
+
+        They came on the direct way if that is in use, and count for nothing if not.
+        """
+        before = self.loss
+        if self.up and isinstance(self.way, Direct):
+            self.pings.count(sent, came, now)
+        return self.loss != before
+
     # --- places ---
 
     def offer(self, candidates: Iterable[Candidate], now: float) -> None:
@@ -202,6 +212,8 @@ class Remote:
         at = self.check_at()
         if at is None or at > now:
             return None
+        if self.checks.unanswered:
+            self.pings.count(1, 0, now)
         self.checks.unanswered += 1
         self.checks.next_at = now + 1.0
         return self.endpoint
@@ -214,6 +226,8 @@ class Remote:
         endpoint, rtt = found
         if self.up and endpoint == self.endpoint:
             self.pings.measure(rtt)
+            if isinstance(self.way, Via):
+                self.pings.count(1, 1, now)
             # Something else than before is looked at again before it is believed.
             shifted = abs(rtt - (self.rtt or 0.0)) > SHIFT_SHARE * rtt + NOISE
             pause = FIRST_INTERVAL if shifted else PING_INTERVAL

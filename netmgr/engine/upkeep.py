@@ -239,7 +239,9 @@ class Upkeep:
             self.witnesses.saw(remote, pong.observed)
             if remote.calls.session_at is not None and sent_at >= remote.calls.session_at:
                 remote.pings.measured_at = now
-                self._measured(remote, now - sent_at, now)
+                if remote.up:
+                    remote.pings.measure(now - sent_at)
+                    self._changed(remote, now)
         elif isinstance(remote.way, Direct) and remote.up:
             # Its answers take another way than ours, and do not measure it.
             self._probe(remote, remote.way.endpoint, now)
@@ -269,11 +271,6 @@ class Upkeep:
             remote.calls.wants_us = message.flag
             self._changed(remote, now)
 
-    def _measured(self, remote: Remote, rtt: float, now: float) -> None:
-        if remote.up:
-            remote.pings.measure(rtt)
-            self._changed(remote, now)
-
     def _compare(self, remote: Remote, digest: bytes, now: float) -> None:
         objects = self._context.objects
         if remote.differs(objects.total_digest(), digest, now) and self._compare_at <= now:
@@ -288,6 +285,8 @@ class Upkeep:
             remote = self._context.by_key.get(key)
             if remote is not None:
                 remote.pings.observe(now, rx_grew=rx_grew, tx_grew=tx_grew)
+                if remote.arrived(*self._context.channel.arrivals(key), now):
+                    self._changed(remote, now)
                 busy = True
                 self.touch(remote, now)
         self._tick_at = now + (BUSY_TICK if busy else IDLE_TICK)

@@ -435,6 +435,19 @@ def test_the_traffic_of_one_peer_is_told():
     assert chain.alice.device.peer_endpoint(chain.alice.public) is None
 
 
+def test_what_came_of_a_session_is_told_since_the_last_look():
+    chain = Chain(1)
+    assert chain.alice.device.arrivals(chain.bob.public) is None, "there is no session"
+    chain.chat(2)
+    look = chain.alice.device.arrivals(chain.bob.public)
+    assert look is not None and look.sent == look.came == look.upcoming > 0
+    again = chain.alice.device.arrivals(chain.bob.public, look)
+    assert again == look._replace(sent=0, came=0)
+    other = look._replace(session=look.session ^ 1)
+    assert chain.alice.device.arrivals(chain.bob.public, other) == look, "of a new session all"
+    assert chain.alice.device.arrivals(chain.alice.public) is None
+
+
 def test_congestion_on_the_way_is_told_end_to_end():
     chain = Chain(2)
     chain.chat(1)

@@ -30,13 +30,20 @@ PATIENCE = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT
 
 
 class Session:
-    """The keys of two, with the time they are from, and who asked for them."""
+    """The keys of two, with the time they are from, who asked for them, and the counters."""
 
-    __slots__ = ("at", "by")
+    __slots__ = ("at", "by", "sent")
 
     def __init__(self, at: float, by: PublicKey) -> None:
         self.at = at
         self.by = by
+        self.sent: dict[PublicKey, int] = {}
+
+    def count(self, key: PublicKey) -> int:
+        """Return the counter of the next message that one of the two sends."""
+        number = self.sent.get(key, 0)
+        self.sent[key] = number + 1
+        return number
 
 
 class Datagram(NamedTuple):
@@ -57,6 +64,7 @@ class Data(NamedTuple):
     sender: PublicKey
     session: Session
     inner: "Inner"
+    counter: int
 
 
 class Hop(NamedTuple):
@@ -82,9 +90,9 @@ def size_of(packet: Packet) -> int:
             return 148
         case Response():
             return 92
-        case Data(_, _, bytes(inner)):
+        case Data(_, _, bytes(inner), _):
             return SEALED + -(-len(inner) // PADDING) * PADDING
-        case Data(_, _, inner):
+        case Data(_, _, inner, _):
             assert isinstance(inner, Hop)
             body = ID_SIZE if inner.packet is None else size_of(inner.packet)
             inside = RELAYED + ID_SIZE * len(inner.ids) + body
@@ -120,6 +128,7 @@ class Peer:
     """One peer of a station."""
 
     __slots__ = (
+        "arrived",
         "asked_at",
         "attempts_since",
         "current",
@@ -159,6 +168,8 @@ class Peer:
         # The stamp of the newest initiation that came from it.
         self.initiated_at = float("-inf")
         self.rx = self.tx = 0
+        # Of a session: where the last look ended, the next counter, and what came since.
+        self.arrived: tuple[Session | None, int, int, int] = (None, 0, 0, 0)
 
 
 class Station:
@@ -189,6 +200,14 @@ class Station:
         if peer is None:
             return 0, 0, 0.0
         return peer.rx, peer.tx, 0.0 if peer.current is None else peer.current.at
+
+    def arrivals(self, public_key: PublicKey) -> tuple[int, int]:
+        peer = self.peers.get(public_key)
+        if peer is None:
+            return 0, 0
+        session, looked, upcoming, came = peer.arrived
+        peer.arrived = session, upcoming, upcoming, 0
+        return upcoming - looked, came
 
     def active(self) -> Iterable[tuple[PublicKey, bool, bool]]:
         grown, self._grown = self._grown, {}
@@ -269,11 +288,11 @@ class Station:
                 if not peer.waiting:
                     self._seal(peer, b"")
                 self._flush(peer)
-            case Data(_, session, inner):
+            case Data(_, session, inner, _):
                 self._receive_data(peer, session, inner, packet, source)
 
     def _receive_data(
-        self, peer: Peer, session: Session, inner: Inner, packet: Packet, source: Endpoint
+        self, peer: Peer, session: Session, inner: Inner, packet: Data, source: Endpoint
     ) -> None:
         if self.clock.now - session.at > REJECT_AFTER_TIME:
             return
@@ -283,6 +302,9 @@ class Station:
         elif session is not peer.current and session is not peer.previous:
             return
         peer.rx += size_of(packet)
+        before = peer.arrived
+        _, looked, upcoming, came = before if before[0] is session else (session, 0, 0, 0)
+        peer.arrived = session, looked, max(upcoming, packet.counter + 1), came + 1
         self._grown[peer.key] = peer
         peer.asked_at = None
         old = peer.endpoint
@@ -362,7 +384,7 @@ class Station:
             if not peer.doubted:
                 peer.doubted = True
                 self.clock.at(now + PATIENCE, lambda: self._doubt(peer))
-        self._emit(peer, Data(self.key, session, inner))
+        self._emit(peer, Data(self.key, session, inner, session.count(self.key)))
         if now - session.at > REKEY_AFTER_TIME and session.by == self.key:
             self._initiate(peer)
 

@@ -191,7 +191,7 @@ class Detours:
             self._count_carried(count, lengths[0] * (count - 1) + lengths[1])
             detour.pass_on(opened, head.turn + 1)
             peer.send_burst(opened, burst.tos, 0, now)
-        sender.count_received(sum(opened.sizes) + messages.DATA_OVERHEAD * count)
+        sender.traffic.rx_bytes += sum(opened.sizes) + messages.DATA_OVERHEAD * count
         return True
 
     def _is_genuine(self, head: Head, sender: Peer, burst: Burst) -> bool:

@@ -24,6 +24,7 @@ from wgpy.engine.session import PAPER_LIMITS, Limits
 from wgpy.errors import Drop, Rejected
 from wgpy.events import DatagramReceived, Event
 from wgpy.model import (
+    Arrivals,
     Buffer,
     Burst,
     Deadline,
@@ -291,6 +292,11 @@ class Device:
         if peer is None:
             return None
         return peer.traffic.rx_bytes, peer.traffic.tx_bytes, peer.traffic.last_handshake
+
+    def arrivals(self, public_key: PublicKey, since: Arrivals | None = None) -> Arrivals | None:
+        """Return what came of a peer's messages since a look; None: no session, or no peer."""
+        peer = self._roster.peers.get(public_key)
+        return None if peer is None else peer.arrived(since)
 
     def peer_endpoint(self, public_key: PublicKey) -> Endpoint | None:
         """Return where a peer is; None if that is unknown, or it is no peer."""

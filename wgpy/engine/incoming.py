@@ -132,7 +132,7 @@ class Incoming:
             received += sum(map(len, relayed))
             received += messages.DATA_OVERHEAD * len(relayed)
             self._detours.receive(peer, relayed, burst, touched, now)
-        peer.count_received(received)
+        peer.traffic.rx_bytes += received
         if self._relay is not None:
             packets = self._relay.take(peer, packets, touched, now)
         kernels, new = self._common.kernels, tuple.__new__
@@ -148,7 +148,7 @@ class Incoming:
         elif len(out.events) >= constants.MAX_FOREIGN:
             self._drop(Drop.FOREIGN_OVERFLOW)
         else:
-            peer.count_received(len(payload) + messages.DATA_OVERHEAD)
+            peer.traffic.rx_bytes += len(payload) + messages.DATA_OVERHEAD
             out.events.append(InnerReceived(peer.public_key, bytes(payload)))
 
     # --- a burst at once ---
@@ -191,7 +191,7 @@ class Incoming:
                 done = self._relay.take_burst(peer, way, opened, touched, now)
             if done:
                 return
-        peer.count_received(messages.DATA_OVERHEAD * sizes.count(0))
+        peer.traffic.rx_bytes += messages.DATA_OVERHEAD * sizes.count(0)
         rows = [opened.row(number) for number, size in enumerate(sizes) if size > 0]
         self._deliver(peer, rows, burst, touched, now)
 
@@ -207,7 +207,7 @@ class Incoming:
             self._reject(peer, burst, source, now)
             return True
         overhead = messages.DATA_OVERHEAD * len(opened.sizes)
-        peer.count_received(sum(opened.sizes) + overhead)
+        peer.traffic.rx_bytes += sum(opened.sizes) + overhead
         self._common.out.packets.append(merged)
         return True
 

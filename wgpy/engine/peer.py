@@ -26,6 +26,7 @@ from wgpy.errors import Drop, Rejected
 from wgpy.model import (
     KEY_SIZE,
     NO_KEY,
+    Arrivals,
     Buffer,
     Burst,
     Deadline,
@@ -231,9 +232,9 @@ class Peer:
         if data:
             self._timers.data_received(now)
 
-    def count_received(self, size: int) -> None:
-        """Count the UDP payload of a message that was found good."""
-        self.traffic.rx_bytes += size
+    def arrived(self, since: Arrivals | None) -> Arrivals | None:
+        """Return what came of the peer's messages in the session in use, None if none is."""
+        return None if (session := self._slots.current) is None else session.arrived(since)
 
     # --- configuration and the interface's life ---
 
@@ -385,9 +386,8 @@ class Peer:
         self._handshake.clear()
 
     def _end_sessions(self, why: str) -> None:
-        gone = self._slots.clear()
-        self._drop_sessions(gone)
-        if gone:
+        if gone := self._slots.clear():
+            self._drop_sessions(gone)
             self._common.out.events.append(events.SessionEnded(self.public_key, why))
 
     def _drop_sessions(self, gone: Sequence[Session]) -> None:

@@ -102,7 +102,7 @@ class Reception:
         except Rejected as rejected:
             self._common.out.reject(rejected.drop, now, waiting.remote, sender)
             return None
-        peer.count_received(len(message))
+        peer.traffic.rx_bytes += len(message)
         return peer
 
     def _open_untrusted(

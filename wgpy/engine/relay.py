@@ -141,7 +141,7 @@ class Relay:
         ):
             return False
         count, overhead = len(sizes), messages.DATA_OVERHEAD
-        sender.count_received(sum(sizes) + overhead * count)
+        sender.traffic.rx_bytes += sum(sizes) + overhead * count
         _, last_size = ip.source_and_size_untrusted(opened.row(count - 1))
         self._count(count, size * (count - 1) + last_size)
         tos = ip.ecn_to_outer(head)

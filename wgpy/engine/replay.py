@@ -63,6 +63,18 @@ class ReplayWindow:
         self._next = end
         return True
 
+    def arrived(self, since: int) -> tuple[int, int, int]:
+        """Return one above the greatest counter, and of how many since then how many came.
+
+        Of more than REPLAY_WINDOW the last ones.
+        """
+        end = self._next
+        count = min(max(end - since, 0), REPLAY_WINDOW)
+        start, stop = (end - count) & _MASK, end & _MASK
+        if start <= stop:
+            return end, count, self._ring.count(1, start, stop)
+        return end, count, self._ring.count(1, start) + self._ring.count(1, 0, stop)
+
     def _clear(self, start: int, stop: int) -> None:
         """Unmark the places of the counters from `start` to before `stop`."""
         if stop - start >= _RING_SIZE:

@@ -13,7 +13,7 @@ from wgpy.engine.bulk import Ciphers, Kernels, Sealed
 from wgpy.engine.crypto import Aead, NotAuthentic
 from wgpy.engine.replay import ReplayWindow
 from wgpy.errors import Drop, Rejected
-from wgpy.model import Buffer, Burst, Opened, Segments, TunBurst
+from wgpy.model import Arrivals, Buffer, Burst, Opened, Segments, TunBurst
 from wgpy.wire.messages import ciphertext, encode_data_header, nonce
 
 
@@ -199,6 +199,12 @@ class Session:
             if sizes[row] >= 0 and not accept(counter):
                 sizes[row] = REPLAYED
         return opened
+
+    def arrived(self, since: Arrivals | None) -> Arrivals:
+        """Return what came of the other's messages since a look, or since the beginning."""
+        ours = since is not None and since.session == self.local_index
+        upcoming = since.upcoming if since is not None and ours else 0
+        return Arrivals(self.local_index, *self._window.arrived(upcoming))
 
 
 def padding(size: int, mtu: int) -> int:

@@ -50,6 +50,9 @@ class NoDevice:
     def traffic(self, public_key: PublicKey) -> tuple[int, int, float]:
         return 0, 0, 0.0
 
+    def arrivals(self, public_key: PublicKey) -> tuple[int, int]:
+        return 0, 0
+
     def active(self) -> Iterable[tuple[PublicKey, bool, bool]]:
         return ()
 

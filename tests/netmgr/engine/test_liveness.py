@@ -65,7 +65,6 @@ def test_an_answered_ping_is_followed_by_the_next_regular_one(pings):
 def test_three_in_a_row_without_an_answer_are_a_death_within_two_seconds(pings):
     assert run(pings, 10.0) == pytest.approx(2 * PATIENCE + FAST_INTERVAL, abs=0.11)
     assert pings.missed == MISSES
-    assert pings.loss == 16, "of 32, and one more that proves nothing"
 
 
 def test_while_something_is_heard_it_takes_twice_as_many(pings):

@@ -80,57 +80,75 @@ def test_the_round_trip_stays_within_what_was_measured(samples):
 
 def test_nothing_known_is_nothing_lost():
     loss = Loss()
-    assert (loss.share, loss.octet) == (0.0, 0)
-    loss.count(0, 0)
-    assert loss.share == 0.0
+    assert loss.octet == 0
+    loss.count(0, 0, 0.0)
+    assert loss.octet == 0
 
 
-def test_loss_is_the_share_of_the_last_32_probes():
+def test_loss_is_the_share_of_the_last_32_reports():
     loss = Loss()
     for number in range(64):
-        loss.probe(answered=number >= 40)
-    assert loss.share == 8 / 32
-    for _ in range(4):
-        loss.probe(answered=True)
-    assert loss.share == 4 / 32
-    for _ in range(4):
-        loss.probe(answered=True)
-    assert loss.share == 0.0
+        loss.count(1, int(number >= 40), float(number))
+    assert loss.octet == round(7 / 32 * 255), "what is lost once proves nothing"
+    for number in range(64, 70):
+        loss.count(1, 1, float(number))
+    assert loss.octet == round(1 / 32 * 255)
+    loss.count(1, 1, 70.0)
+    assert loss.octet == 0
 
 
-def test_under_traffic_the_last_256_packets_count():
+def test_five_percent_of_a_stream_are_known_within_half_a_minute():
     loss = Loss()
-    loss.count(1000, 0)
-    loss.count(200, 190)
-    assert loss.share == pytest.approx(1010 / 1200)
-    loss.count(56, 56)
-    assert loss.share == pytest.approx(10 / 256)
-    loss.count(1000, 950)
-    assert loss.share == pytest.approx(0.05)
+    for second in range(60):
+        loss.count(20, 20, float(second))
+    for second in range(60, 90):
+        loss.count(20, 19, float(second))
+        assert (loss.octet > 0) == (second >= 72)
     assert loss.octet == 12
 
 
-def test_one_lost_probe_is_told_to_nobody():
+def test_a_line_in_full_use_that_drops_two_in_a_hundred_loses_nothing():
     loss = Loss()
-    for answered in (True, False, True):
-        loss.probe(answered=answered)
+    for at in range(40):
+        loss.count(4000, 3930, float(at))
     assert loss.octet == 0
-    loss.probe(answered=False)
+    loss.count(8000, 4000, 40.0)
+    assert loss.octet < 10, "one bad moment is not all"
+
+
+def test_reports_of_one_second_are_one():
+    loss = Loss()
+    for at in range(100):
+        loss.count(1, int(at % 10 != 0), at / 100)
+    for at in range(1, 32):
+        loss.count(100, 100, float(at))
+    assert loss.octet == 0
+    for at in range(32, 40):
+        loss.count(100, 50, float(at))
+    assert loss.octet == round((400 - 1) / 3200 * 255)
+
+
+def test_what_is_lost_once_is_told_to_nobody():
+    loss = Loss()
+    for at, came in enumerate((1, 0, 1)):
+        loss.count(1, came, float(at))
+    assert loss.octet == 0
+    loss.count(1, 0, 3.0)
     assert loss.octet == 8
 
 
 def test_duplicates_make_no_negative_loss():
     loss = Loss()
-    loss.count(10, 12)
-    assert loss.share == 0.0
+    loss.count(10, 12, 0.0)
+    loss.count(10, 0, 2.0)
+    assert loss.octet == round(9 / 32 * 255)
 
 
-@given(st.lists(st.tuples(st.integers(-1, 500), st.integers(0, 500))))
+@given(st.lists(st.tuples(st.integers(-1, 500), st.integers(0, 500), st.floats(0.0, 1e6))))
 def test_loss_is_a_share(reports):
     loss = Loss()
-    for sent, received in reports:
-        loss.count(sent, received)
-        assert 0.0 <= loss.share <= 1.0
+    for sent, came, now in reports:
+        loss.count(sent, came, now)
         assert 0 <= loss.octet <= 255
 
 

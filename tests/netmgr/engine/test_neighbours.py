@@ -38,6 +38,9 @@ class Silent:
     def traffic(self, public_key: PublicKey) -> tuple[int, int, float]:
         raise AssertionError
 
+    def arrivals(self, public_key: PublicKey) -> tuple[int, int]:
+        raise AssertionError
+
     def active(self) -> list[tuple[PublicKey, bool, bool]]:
         raise AssertionError
 

@@ -104,6 +104,42 @@ def test_what_is_given_up_is_looked_for_again_and_its_losses_are_remembered(remo
     assert remote.downs == (5.0, 6.0)
 
 
+def test_what_comes_of_a_session_counts_for_the_direct_way_only(remote):
+    assert not remote.arrived(100, 50, 0.0), "there is none"
+    use(remote, WAN, 0.03)
+    remote.way = Direct(WAN)
+    assert remote.arrived(100, 50, 1.0)
+    assert remote.loss == round(49 / 100 * 255)
+    assert not remote.arrived(0, 0, 2.0)
+    remote.way = Via((b"relay678", bytes(8)))
+    before = remote.loss
+    assert not remote.arrived(100, 0, 3.0)
+    assert remote.loss == before
+
+
+def test_checks_tell_what_the_direct_place_loses_while_relays_are_used(remote):
+    use(remote, WAN, 0.03)
+    remote.way = Direct(WAN)
+    for at in range(8):
+        remote.arrived(100, 80, float(at))
+    lossy = remote.loss
+    remote.way = Via((b"relay678", bytes(8)))
+    now = 100.0
+    for number in range(40):
+        endpoint = remote.due_check(now)
+        assert endpoint == WAN
+        txid = number.to_bytes(8)
+        remote.places.probed(txid, WAN, now)
+        if number == 1:
+            now = remote.check_at()
+            continue
+        remote.answered(txid, now + 0.03)
+        now = remote.check_at()
+        if number == 8:
+            assert 0 < remote.loss < lossy
+    assert remote.loss == 0
+
+
 def test_pings_through_relays_do_not_begin_anew_as_the_direct_place_comes_and_goes(remote):
     remote.way = Via((b"relay678", bytes(8)))
     remote.pings.missed = 2

@@ -149,6 +149,19 @@ def test_a_lossy_way_does_not_make_ways_flap():
     assert len(moves) <= 4
 
 
+def test_a_way_that_loses_five_in_a_hundred_is_left_within_a_minute_and_taken_again():
+    alice, bob, carol = nodes()
+    links = alice.world.links
+    links[bob.host, carol.host] = links[carol.host, bob.host] = Link(0.02, loss=0.05)
+    stream = Stream(bob, carol)
+    stream.run(45.0, 0.05)
+    assert seen(bob, carol).loss > 0
+    assert bob.way(carol) == carol.way(bob) == "alice"
+    links[bob.host, carol.host] = links[carol.host, bob.host] = Link(0.02)
+    stream.run(360.0, 0.5)
+    assert bob.way(carol) == carol.way(bob) == "direct"
+
+
 def test_a_direct_place_that_dies_while_relays_are_used_is_given_up():
     alice, bob, carol = nodes()
     for node in (bob, carol):

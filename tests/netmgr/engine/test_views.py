@@ -64,12 +64,9 @@ def test_a_prefix_that_is_closed_goes_to_nobody():
     assert (route.destination, route.to, route.kind) == (str(SITE), "", "subnet")
 
 
-def test_a_node_that_does_not_answer_has_no_path_but_the_loss_is_shown():
+def test_a_node_that_does_not_answer_has_no_path():
     alice, bob = nodes(2)
     cut(alice, bob)
-    assert alice.world.run_while(lambda: seen(alice, bob).pings.missed < 2, 15.0)
-    (view,) = shown(alice).peers
-    assert view.loss > 0.0
     assert alice.world.run_while(lambda: seen(alice, bob).up, 15.0)
     (view,) = shown(alice).peers
     assert (view.path, view.reachable, view.rtt) == ("none", False, None)

@@ -145,3 +145,33 @@ def test_a_run_that_is_spent_old_or_none_is_not_marked():
     assert window.accept_run(5, 3)
     assert not window.accept_run(7, 3)
     assert window.accept(8)
+
+
+@given(
+    st.integers(0, 3 * REPLAY_WINDOW),
+    st.lists(st.integers(0, 40), max_size=60),
+    st.integers(0, 60),
+)
+def test_what_came_since_a_look_is_counted(start, steps, back):
+    window, came = ReplayWindow(), set()
+    counter = start
+    for step in steps:
+        counter += step
+        if window.accept(counter):
+            came.add(counter)
+    upcoming = max(came, default=-1) + 1
+    since = max(0, upcoming - back)
+    expected = sum(since <= each < upcoming for each in came)
+    assert window.arrived(since) == (upcoming, upcoming - since, expected)
+    assert window.arrived(upcoming) == (upcoming, 0, 0)
+
+
+def test_of_more_than_the_window_the_last_are_counted():
+    window = ReplayWindow()
+    assert window.arrived(0) == (0, 0, 0)
+    assert window.accept_run(0, REPLAY_WINDOW)
+    assert window.accept_run(REPLAY_WINDOW + 10, 90)
+    end = REPLAY_WINDOW + 100
+    assert window.arrived(0) == (end, REPLAY_WINDOW, REPLAY_WINDOW - 10)
+    assert window.arrived(end - 95) == (end, 95, 90)
+    assert window.arrived(end + 5) == (end, 0, 0), "of another session"
