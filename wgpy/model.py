@@ -252,11 +252,13 @@ NOTHING_DETOURED: Final = Detoured()
 class Arrivals(NamedTuple):
     """What came of the messages of a peer's session, by their counters, since the last look.
 
-    `session` and `upcoming` are where the look ended: the index of the session here, and one
-    above the greatest counter. Of `sent` messages `came` so many; of very many the last count.
+    `session` is its index here, `upcoming` one above the greatest counter. Those below
+    `settled` were looked at: the newest wait for the next look, as they may have overtaken
+    others. Of `sent` messages `came` so many; of very many the last count.
     """
 
     session: int
+    settled: int
     upcoming: int
     sent: int
     came: int

@@ -1,9 +1,9 @@
 """How nodes find each other: knocks at static peers, hellos on the LAN, places of old.
 
-A static peer is knocked at for ever: at once, then ever more rarely up to every 30 seconds, at
-its WireGuard port and its admin port in turn of all addresses that its name has. Hearing a
-hello leads to a knock, and so does a probe of a member that is not known here. While nobody
-answers, places where nodes once were are knocked at too.
+A static peer is knocked at for ever: at once, then ever more rarely, at first up to every two
+seconds, later up to every 30, at its WireGuard port and its admin port in turn of all addresses
+that its name has. Hearing a hello leads to a knock, and so does a probe of a member that is not
+known here. While nobody answers, places where nodes once were are knocked at too.
 """
 
 from collections import OrderedDict
@@ -28,6 +28,10 @@ from wgpy.model import Buffer, Endpoint, Local
 
 FIRST_KNOCK: Final = 0.25
 LAST_KNOCK: Final = 30.0
+# Tries after the first that come every so many seconds at most: a door that is open to many at
+# once turns most of them away for a while.
+EARLY_TRIES: Final = 20
+EARLY_KNOCK: Final = 2.0
 # Seconds from the loss of a static peer to the first knock.
 SOON: Final = 0.01
 # Seconds between questions for the address of a name.
@@ -78,27 +82,47 @@ class Seed:
         return [HostPort(host, each) for each in ports]
 
 
+class Hellos:
+    """When to say hello on the LAN: three times at the start, then now and then."""
+
+    __slots__ = ("_left", "at")
+
+    def __init__(self, now: float) -> None:
+        self.at = now
+        self._left = list(HELLOS)
+
+    def said(self, now: float, pause: float) -> bool:
+        """Set the time of the next one; return whether that is of those of the start."""
+        before = self._left.pop(0) if self._left else 0.0
+        self.at = now + (self._left[0] - before if self._left else pause)
+        return bool(self._left)
+
+
 class Contacts:
-    """First contact in both roles; `met` is called with a node and a place it was proven at."""
+    """First contact in both roles; `met` is called with a node and a place it was proven at.
+
+    `is_reachable` tells whether there is a way to a node already.
+    """
 
     def __init__(
         self,
         context: Context,
         members: Members,
         met: Callable[[Remote, Endpoint, float], None],
+        is_reachable: Callable[[Remote], bool],
         now: float,
     ) -> None:
         self._context = context
         self._members = members
         self._met = met
+        self._is_reachable = is_reachable
         entropy, keys = context.entropy, context.keys
         self._door = Door(keys, entropy, lambda one: context.trust.how(one) is not None)
         self._knocker = Knocker(keys, context.identity.public, entropy)
         self.seeds = [
             Seed(peer, resolve_at=now, knock_at=now) for peer in context.settings.seeds
         ]
-        self._hellos = list(HELLOS)
-        self._hello_at = now
+        self._hellos = Hellos(now)
         # Who runs says so by the first half of the nonces of its hellos.
         self._caller = entropy(_CALLER)
         self._callers: OrderedDict[bytes, dict[Endpoint, float]] = OrderedDict()
@@ -110,7 +134,7 @@ class Contacts:
 
     def next_at(self) -> float:
         """Return when `handle` has something to do."""
-        times = [self._hello_at, self._old_place_at]
+        times = [self._hellos.at, self._old_place_at]
         times += [min(seed.resolve_at, seed.knock_at) for seed in self.seeds]
         return min(times)
 
@@ -122,7 +146,7 @@ class Contacts:
                 self._resolve(seed, now, connected=connected)
             if seed.knock_at <= now:
                 self._knock_at_seed(seed, now, connected=connected)
-        if self._hello_at <= now:
+        if self._hellos.at <= now:
             self._say_hello(now)
         if self._old_place_at <= now:
             self._knock_at_old_place(now)
@@ -131,7 +155,7 @@ class Contacts:
         """Try everything again soon: the network has changed."""
         for seed in self.seeds:
             seed.tries, seed.knock_at, seed.resolve_at = 0, now, now
-        self._hellos, self._hello_at = list(HELLOS), now
+        self._hellos = Hellos(now)
         self._callers.clear()
         self._old_place_at = now
 
@@ -286,11 +310,11 @@ class Contacts:
         return METERED_KNOWN_FOR if self._context.settings.metered else KNOWN_FOR
 
     def _is_connected(self, seed: Seed) -> bool:
-        """Tell whether a static peer answers, or was heard of and is none that we need."""
+        """Tell whether a static peer is reached, or was heard of and is none that we need."""
         remote = self.remote_of(seed)
         if remote is None:
             return False
-        return (remote.up and remote.rtt is not None) or thrift.is_served(self._context)
+        return self._is_reachable(remote) or thrift.is_served(self._context)
 
     def _resolve(self, seed: Seed, now: float, *, connected: bool) -> None:
         longest = METERED_RESOLVE if self._context.settings.metered else RESOLVE_CONNECTED
@@ -301,7 +325,9 @@ class Contacts:
 
     def _knock_at_seed(self, seed: Seed, now: float, *, connected: bool) -> None:
         last = max(LAST_KNOCK, thrift.probe_interval(self._context))
-        pause = min(last, FIRST_KNOCK * 2 ** min(seed.tries, 16))
+        pays = self._context.settings.metered
+        early = EARLY_KNOCK if seed.tries <= EARLY_TRIES and not pays else last
+        pause = min(last, early, FIRST_KNOCK * 2 ** min(seed.tries, 16))
         seed.knock_at = now + pause * self._context.share(0.7, 1.0)
         if connected:
             seed.tries, seed.silent_since, seed.tell_after = 0, None, SILENCE_TOLD
@@ -330,10 +356,8 @@ class Contacts:
     def _say_hello(self, now: float) -> None:
         settings = self._context.settings
         pause = METERED_HELLO_INTERVAL if settings.metered else HELLO_INTERVAL
-        said = self._hellos.pop(0) if self._hellos else 0.0
-        later = pause * self._context.share(0.9, 1.1)
-        self._hello_at = now + (self._hellos[0] - said if self._hellos else later)
-        if settings.metered and not self._hellos and thrift.count_up(self._context):
+        first = self._hellos.said(now, pause * self._context.share(0.9, 1.1))
+        if settings.metered and not first and thrift.count_up(self._context):
             return
         nonce = self._caller + self._context.entropy(_CALLER)
         port = settings.listen_port

@@ -62,6 +62,7 @@ class Liveness:
         self._let_wait_no_more(list(self._waiting))
         self.missed, self._unanswered_at, self.next_at = 0, None, now
         self._suspected = False
+        self._loss.pause(now)
 
     def died(self, now: float) -> None:
         """Count the way in use as dead; the next one is asked at once, the same ever later."""
@@ -124,6 +125,7 @@ class Liveness:
     def suspect(self, now: float) -> None:
         """Ask at once, thrice if need be: the node says that it does not reach us."""
         self._suspected = True
+        self._loss.pause(now)
         self.ask(now)
 
     def ask(self, now: float) -> None:

@@ -27,6 +27,8 @@ SHIFT_US: Final = 2000
 REPORTS: Final = 32
 REPORT_TIME: Final = 1.0
 PACKETS: Final = 128
+PAUSE: Final = 10.0
+SKIPPED: Final = 2
 # The share that a line in full use may lose, as senders slow down by it (RFC 5681).
 FULL_LINE: Final = 0.02
 
@@ -80,15 +82,25 @@ class Loss:
     A report counts as 128 packets at most, so that one bad moment of a full line is not all.
     """
 
-    __slots__ = ("_reports",)
+    __slots__ = ("_from", "_reports", "_skipped")
 
     def __init__(self) -> None:
+        self._from = float("-inf")
+        # Reports still to be skipped: the newest packets wait for a second look.
+        self._skipped = 0
         # When each began; packets that the other sent, and those that came.
         self._reports: list[tuple[float, float, float]] = []
 
+    def pause(self, now: float) -> None:
+        """Take no reports for a while: what comes now took several ways."""
+        self._from, self._skipped = now + PAUSE, SKIPPED
+
     def count(self, sent: int, came: int, now: float) -> None:
         """Take how many packets came of so many; more than sent were duplicates."""
-        if sent <= 0:
+        if sent <= 0 or now < self._from:
+            return
+        if self._skipped:
+            self._skipped -= 1
             return
         came = min(came, sent)
         if self._reports and now - self._reports[-1][0] < REPORT_TIME:

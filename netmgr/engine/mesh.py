@@ -84,11 +84,11 @@ class Mesh:
         self.ways = Ways(self.context, self.members)
         self.upkeep = Upkeep(self.context, self._changed, self.ways, now)
         self.announcer = Announcer(self.context, now)
-        self.contacts = Contacts(self.context, self.members, self._met, now)
+        reached = self.ways.is_reachable
+        self.contacts = Contacts(self.context, self.members, self._met, reached, now)
         self._expire_at = now + EXPIRY_INTERVAL
         # When news may be passed on; infinite while there is none.
-        self._flood_at = _NEVER
-        self._flooded_at = float("-inf")
+        self._flood_at, self._flooded_at = _NEVER, float("-inf")
 
     # --- what was saved ---
 

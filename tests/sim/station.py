@@ -124,6 +124,31 @@ class Clock(Protocol):
     def transmit(self, station: "Station", endpoint: Endpoint, packet: Packet) -> None: ...
 
 
+class Arrived:
+    """What came of a session, as `Device.arrivals` tells: the newest wait for the next look."""
+
+    __slots__ = ("before", "looked", "session", "settled", "since", "upcoming")
+
+    def __init__(self, session: Session | None) -> None:
+        self.session = session
+        self.settled = self.looked = self.upcoming = 0
+        # Came with counters below `looked`, and from there on.
+        self.before = self.since = 0
+
+    def take(self, counter: int) -> None:
+        self.upcoming = max(self.upcoming, counter + 1)
+        if counter >= self.looked:
+            self.since += 1
+        elif counter >= self.settled:
+            self.before += 1
+
+    def look(self) -> tuple[int, int]:
+        found = self.looked - self.settled, self.before
+        self.settled, self.looked = self.looked, self.upcoming
+        self.before, self.since = self.since, 0
+        return found
+
+
 class Peer:
     """One peer of a station."""
 
@@ -168,8 +193,7 @@ class Peer:
         # The stamp of the newest initiation that came from it.
         self.initiated_at = float("-inf")
         self.rx = self.tx = 0
-        # Of a session: where the last look ended, the next counter, and what came since.
-        self.arrived: tuple[Session | None, int, int, int] = (None, 0, 0, 0)
+        self.arrived = Arrived(None)
 
 
 class Station:
@@ -203,11 +227,7 @@ class Station:
 
     def arrivals(self, public_key: PublicKey) -> tuple[int, int]:
         peer = self.peers.get(public_key)
-        if peer is None:
-            return 0, 0
-        session, looked, upcoming, came = peer.arrived
-        peer.arrived = session, upcoming, upcoming, 0
-        return upcoming - looked, came
+        return (0, 0) if peer is None else peer.arrived.look()
 
     def active(self) -> Iterable[tuple[PublicKey, bool, bool]]:
         grown, self._grown = self._grown, {}
@@ -302,9 +322,9 @@ class Station:
         elif session is not peer.current and session is not peer.previous:
             return
         peer.rx += size_of(packet)
-        before = peer.arrived
-        _, looked, upcoming, came = before if before[0] is session else (session, 0, 0, 0)
-        peer.arrived = session, looked, max(upcoming, packet.counter + 1), came + 1
+        if peer.arrived.session is not session:
+            peer.arrived = Arrived(session)
+        peer.arrived.take(packet.counter)
         self._grown[peer.key] = peer
         peer.asked_at = None
         old = peer.endpoint

@@ -63,17 +63,20 @@ class ReplayWindow:
         self._next = end
         return True
 
-    def arrived(self, since: int) -> tuple[int, int, int]:
-        """Return one above the greatest counter, and of how many since then how many came.
+    @property
+    def upcoming(self) -> int:
+        """One above the greatest counter accepted."""
+        return self._next
 
-        Of more than REPLAY_WINDOW the last ones.
-        """
-        end = self._next
-        count = min(max(end - since, 0), REPLAY_WINDOW)
-        start, stop = (end - count) & _MASK, end & _MASK
-        if start <= stop:
-            return end, count, self._ring.count(1, start, stop)
-        return end, count, self._ring.count(1, start) + self._ring.count(1, 0, stop)
+    def arrived(self, start: int, stop: int) -> tuple[int, int]:
+        """Return how many counters from `start` to before `stop` it holds, how many came."""
+        start, stop = max(start, self._next - _RING_SIZE), min(stop, self._next)
+        if start >= stop:
+            return 0, 0
+        first, last = start & _MASK, stop & _MASK
+        if first < last:
+            return stop - start, self._ring.count(1, first, last)
+        return stop - start, self._ring.count(1, first) + self._ring.count(1, 0, last)
 
     def _clear(self, start: int, stop: int) -> None:
         """Unmark the places of the counters from `start` to before `stop`."""

@@ -28,6 +28,9 @@ class Limits:
 
 
 PAPER_LIMITS = Limits()
+
+# So many messages may have overtaken one that is still to come.
+OVERTAKEN = 1024
 # In place of the size of a plaintext: authentic, but seen before or too late.
 REPLAYED = -2
 
@@ -202,9 +205,12 @@ class Session:
 
     def arrived(self, since: Arrivals | None) -> Arrivals:
         """Return what came of the other's messages since a look, or since the beginning."""
-        ours = since is not None and since.session == self.local_index
-        upcoming = since.upcoming if since is not None and ours else 0
-        return Arrivals(self.local_index, *self._window.arrived(upcoming))
+        upcoming = self._window.upcoming
+        if since is None or since.session != self.local_index:
+            return Arrivals(self.local_index, 0, upcoming, 0, 0)
+        settled = max(since.upcoming, upcoming - OVERTAKEN)
+        found = self._window.arrived(since.settled, settled)
+        return Arrivals(self.local_index, settled, upcoming, *found)
 
 
 def padding(size: int, mtu: int) -> int:

@@ -13,6 +13,8 @@ from netmgr.engine import contacts, knock
 from netmgr.engine.announce import Announcer
 from netmgr.engine.common import Context
 from netmgr.engine.contacts import (
+    EARLY_KNOCK,
+    EARLY_TRIES,
     HELLO_INTERVAL,
     KNOWN_FOR,
     LAST_KNOCK,
@@ -63,7 +65,9 @@ class Node:
         self.members = Members(self.context)
         self.found: list[tuple[Remote, Endpoint]] = []
         Announcer(self.context, 0.0)
-        self.contacts = Contacts(self.context, self.members, self._met, 0.0)
+        self.contacts = Contacts(
+            self.context, self.members, self._met, lambda remote: remote.up, 0.0
+        )
 
     def _met(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         self.found.append((remote, endpoint))
@@ -271,7 +275,8 @@ def test_a_seed_is_knocked_at_for_ever_and_ever_more_rarely():
             times.append(at)
     pauses = [later - one for one, later in pairwise(times)]
     assert pauses[0] <= 0.3 and times[-1] > 1000
-    assert max(pauses) <= LAST_KNOCK and min(pauses[10:]) > 15
+    assert max(pauses[: EARLY_TRIES + 1]) <= EARLY_KNOCK
+    assert max(pauses) <= LAST_KNOCK and min(pauses[EARLY_TRIES + 1 :]) > 15
 
 
 def test_a_seed_that_is_silent_is_told_of_and_much_later_again():

@@ -137,6 +137,17 @@ def test_what_is_lost_once_is_told_to_nobody():
     assert loss.octet == 8
 
 
+def test_what_comes_while_ways_change_tells_nothing():
+    loss = Loss()
+    loss.pause(5.0)
+    loss.count(100, 50, 5.0)
+    for at in (14.9, 15.0, 20.0):
+        loss.count(100, 50, at)
+        assert loss.octet == 0
+    loss.count(100, 50, 21.0)
+    assert loss.octet > 100
+
+
 def test_duplicates_make_no_negative_loss():
     loss = Loss()
     loss.count(10, 12, 0.0)

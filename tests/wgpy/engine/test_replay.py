@@ -149,29 +149,30 @@ def test_a_run_that_is_spent_old_or_none_is_not_marked():
 
 @given(
     st.integers(0, 3 * REPLAY_WINDOW),
-    st.lists(st.integers(0, 40), max_size=60),
+    st.lists(st.integers(-5, 40), max_size=60),
+    st.integers(0, 60),
     st.integers(0, 60),
 )
-def test_what_came_since_a_look_is_counted(start, steps, back):
+def test_what_came_from_one_counter_to_another_is_counted(start, steps, back, until):
     window, came = ReplayWindow(), set()
     counter = start
     for step in steps:
-        counter += step
+        counter = max(0, counter + step)
         if window.accept(counter):
             came.add(counter)
-    upcoming = max(came, default=-1) + 1
-    since = max(0, upcoming - back)
-    expected = sum(since <= each < upcoming for each in came)
-    assert window.arrived(since) == (upcoming, upcoming - since, expected)
-    assert window.arrived(upcoming) == (upcoming, 0, 0)
+    assert window.upcoming == max(came, default=-1) + 1
+    first = max(0, window.upcoming - back)
+    stop = min(first + until, window.upcoming)
+    expected = sum(first <= each < stop for each in came)
+    assert window.arrived(first, first + until) == (stop - first, expected)
 
 
-def test_of_more_than_the_window_the_last_are_counted():
+def test_of_more_than_the_ring_holds_the_last_are_counted():
     window = ReplayWindow()
-    assert window.arrived(0) == (0, 0, 0)
+    assert window.arrived(0, 10) == (0, 0)
     assert window.accept_run(0, REPLAY_WINDOW)
     assert window.accept_run(REPLAY_WINDOW + 10, 90)
-    end = REPLAY_WINDOW + 100
-    assert window.arrived(0) == (end, REPLAY_WINDOW, REPLAY_WINDOW - 10)
-    assert window.arrived(end - 95) == (end, 95, 90)
-    assert window.arrived(end + 5) == (end, 0, 0), "of another session"
+    end, held = REPLAY_WINDOW + 100, 8192
+    assert window.arrived(0, end) == (held, held - 10)
+    assert window.arrived(end - 95, end) == (95, 90)
+    assert window.arrived(end + 5, end + 9) == (0, 0), "of another session"
