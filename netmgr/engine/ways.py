@@ -93,11 +93,13 @@ class Ways:
         if self._chart.hold(remote):
             self.stale(now)
 
-    def keep_direct(self, remote: Remote) -> bool:
-        """Set the device, which a handshake through relays moved, back to the direct place.
+    def keep(self, remote: Remote, moved: Endpoint) -> bool:
+        """Set the device, which heard a node from where there is no way, back to its way.
 
-        Return whether there is one in use.
+        Return whether that is a direct one.
         """
+        if isinstance(remote.way, Via) and moved != via(remote.short):
+            self._point(remote, via(remote.short))
         if not isinstance(remote.way, Direct):
             return False
         self._point(remote, remote.way.endpoint)
