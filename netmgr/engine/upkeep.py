@@ -221,7 +221,7 @@ class Upkeep:
         if observed is not None:
             if not remote.up:
                 # It may have come through relays all the same: that place proves nothing yet.
-                remote.offer([Candidate(observed, Kind.OBSERVED)], now)
+                remote.offer(self._context.placed([Candidate(observed, Kind.OBSERVED)]), now)
                 remote.places.heard_from(observed, now)
             else:
                 interval = self._interval(remote) or PING_INTERVAL
@@ -285,6 +285,8 @@ class Upkeep:
             remote = self._context.by_key.get(key)
             if remote is not None:
                 remote.pings.observe(now, rx_grew=rx_grew, tx_grew=tx_grew)
+                if rx_grew:
+                    self._ways.heard(remote, now)
                 if remote.arrived(*self._context.channel.arrivals(key), now):
                     self._changed(remote, now)
                 busy = True
@@ -393,7 +395,6 @@ class Upkeep:
         self, kind: int, probe: Probe, key: bytes, remote: Endpoint, local: Local | None
     ) -> None:
         context = self._context
-        proof = keyed_mac(key, probe.proven(kind))
-        body = probe._replace(proof=proof).encode(kind)
+        body = probe._replace(proof=keyed_mac(key, probe.proven(kind))).encode(kind)
         payload = knock.seal(context.keys, kind, body, context.entropy)
         context.out.effects.append(SendDatagram(payload, remote, local))

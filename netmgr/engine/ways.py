@@ -179,6 +179,15 @@ class Ways:
             hops = (self._context.identity.short, *remote.way.hops)
             self._lose(hops[-2], hops[-1], now)
 
+    def heard(self, remote: Remote, now: float) -> None:
+        """Trust the links of the way in use again: something of the node came in."""
+        if self._dead and isinstance(remote.way, Via):
+            path = (self._context.identity.short, *remote.way.hops)
+            used = {frozenset(pair) for pair in pairwise(path)}
+            dead = {pair: at for pair, at in self._dead.items() if frozenset(pair) not in used}
+            if len(dead) < len(self._dead):
+                self._dead, self._at = dead, now + SOON
+
     def _lose(self, one: bytes, other: bytes, now: float) -> None:
         if (one, other) not in self._dead:
             self._dead[one, other] = now + DEAD_FOR

@@ -47,7 +47,8 @@ def test_a_chain_of_three_hops_carries_everything(mesh: Mesh):
         outer = lab.veth(one.ns, two.ns, *ends)[0]
     mesh.start()
     took = mesh.wait_all(15)
-    assert (a.path(b), b.path(a)) == ("r1 r2", "r2 r1")
+    mesh.wait_path(a, b, "r1 r2", 1)
+    mesh.wait_path(b, a, "r2 r1", 1)
     with Secrecy(lab, r2.ns, outer):
         assert lab.ping(a.ns, b.address, 3) == 3
         mesh.wait_pairs(3, [(a, b)])
