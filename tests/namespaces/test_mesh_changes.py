@@ -1,6 +1,7 @@
 """A mesh of real nodes while the world changes: addresses, seeds, links and relays go away."""
 
 import json
+import re
 
 import pytest
 
@@ -58,6 +59,42 @@ def test_a_node_that_changes_its_network_is_away_for_a_moment_only(mesh: Mesh):
     assert max(gaps) <= 1.5
     assert amounts[-1] > 100_000, amounts
     mesh.finish()
+
+
+def names(listing: str) -> list[str]:
+    """Return the interfaces that `ip -o link` lists."""
+    return re.findall(r"^\d+: ([^:@]+)", listing, re.MULTILINE)
+
+
+def test_a_box_that_got_another_address_is_reached_by_a_relay_once_the_cable_is_cut(
+    trio: Mesh,
+):
+    """What it sent in between has the address of the mesh itself as its source."""
+    lab = trio.lab
+    _, bob, charlie = trio.boxes
+    trio.start()
+    trio.wait_all(10)
+    trio.wait_path(bob, charlie, "lan", 10)
+    flow = trio.flow(bob, charlie)
+    wait_until(lambda: len(flow.came) >= 10)
+    (cable,) = names(lab.ip(charlie.ns, "-o", "link", "show", "type", "veth"))
+    lab.ip(charlie.ns, "address", "del", "10.128.1.3/24", "dev", cable)
+    began = clock.now()
+    wait_until(lambda: clock.now() - began > 2)
+    lab.ip(charlie.ns, "address", "add", "10.128.1.33/24", "dev", cable)
+    began = clock.now()
+    wait_until(lambda: clock.now() - began > 10, 15)
+    hub, bridge = trio.hub
+    for port in names(lab.ip(hub, "-o", "link", "show", "master", bridge))[1:]:
+        lab.run(hub, "bridge", "link", "set", "dev", port, "isolated", "on")
+    cut_at = clock.now()
+    trio.wait_path(bob, charlie, "alice", 10)
+    wait_until(lambda: clock.now() - cut_at > 6, 10)
+    says("2 a.m.", "another address, then a cut", gap=flow.gap(cut_at))
+    assert flow.gap(cut_at) <= 4
+    for box in trio.boxes:
+        assert " 10.1.1." not in " ".join(re.findall(r"directly at \S+", box.log()))
+    trio.finish()
 
 
 def test_a_dead_seed_costs_nothing_and_new_nodes_meet_at_another(mesh: Mesh):
