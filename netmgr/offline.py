@@ -29,7 +29,7 @@ from wgpy.errors import ConfigError, UsageError
 from wgpy.io import clock
 from wgpy.io.process import SECRET_MODE, advice, write_whole
 from wgpy.model import KEY_SIZE, Prefix, Secret
-from wgpy.wire.text import covers, format_address, format_prefix, mask, parse_address
+from wgpy.wire.text import format_address, format_prefix, mask, parse_address
 
 _T = TypeVar("_T")
 
@@ -70,8 +70,10 @@ def init(path: str, subnet: Prefix, texts: Sequence[str], key_file: str | None) 
 
     Raises:
         ConfigError: a file is there already, or cannot be written.
-        UsageError: no such peer.
+        UsageError: no such peer, or no room for two nodes.
     """
+    if subnet.length == _ONE_ADDRESS:
+        raise UsageError(f"--subnet: no two nodes fit into {format_prefix(subnet)}")
     peers = static_peers(texts, subnet)
     key = new_key()
     for each in (path, key_file):
@@ -113,13 +115,11 @@ def static_peers(texts: Sequence[str], subnet: Prefix) -> tuple[StaticPeer, ...]
                 words.parse_overlay(address_text) if equals else _nth_address(subnet, number)
             )
             place = _place(place_text, FIRST_WIREGUARD_PORT + address[-1])
+            words.refuse_misfit(subnet, address)
         except ConfigError as error:
             raise UsageError(f"--peer: {error}; write HOST:PORT=WGIP") from None
-        shown = format_address(address)
-        if not covers(subnet, Prefix(address, _ONE_ADDRESS)):
-            raise UsageError(f"--peer: {shown} is outside of subnet {format_prefix(subnet)}")
         if address in found:
-            raise UsageError(f"--peer: {shown} is given to two peers")
+            raise UsageError(f"--peer: {format_address(address)} is given to two peers")
         found[address] = StaticPeer(place, None, address)
     return tuple(found.values())
 
@@ -222,11 +222,10 @@ class _Report:
                 own = given.get("address")
                 if own is None:
                     continue
-                address = words.parse_overlay(own.texts[0])
-                if not covers(network.subnet, Prefix(address, _ONE_ADDRESS)):
-                    subnet = format_prefix(network.subnet)
-                    text = f"{format_address(address)} is outside of subnet {subnet}"
-                    self._fault(f"{own.origin}: wgIp: {text}")
+                try:
+                    words.refuse_misfit(network.subnet, words.parse_overlay(own.texts[0]))
+                except ConfigError as error:
+                    self._fault(f"{own.origin}: wgIp: {error}")
 
     def _tell(self, reading: Reading[_T]) -> _T | None:
         for warning in reading.warnings:

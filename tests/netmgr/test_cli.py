@@ -259,6 +259,10 @@ def summary(path: str) -> str:
     [
         (["a:b=10.1.1.1"], "--peer: 'b' is no port"),
         (["a:1=x"], "--peer: 'x' is no IP address; write HOST:PORT=WGIP"),
+        (
+            ["a:1=10.1.1.255"],
+            "--peer: 10.1.1.255 is the broadcast address of subnet 10.1.1.0/24",
+        ),
         (["a:1=10.2.1.1"], "--peer: 10.2.1.1 is outside of subnet 10.1.1.0/24"),
         (["a:1", "b:1=10.1.1.1"], "--peer: 10.1.1.1 is given to two peers"),
     ],
@@ -270,6 +274,26 @@ def test_init_refuses_strange_peers(run: Seen, peers: list[str], why: str):
     assert code == 2
     assert why in error
     assert not Path(path).exists()
+
+
+def test_init_refuses_a_subnet_without_room_and_check_warns_of_one(run: Seen):
+    code, _, error = run("init", str(run.folder / "n.yaml"), "--subnet", "10.1.1.1/32")
+    assert (code, error) == (
+        2,
+        "wg_netmanager: --subnet: no two nodes fit into 10.1.1.1/32\n",
+    )
+    path = run.write("m.yaml", THREE_BOXES.replace("10.1.1.0/24", "10.1.1.1/32"))
+    code, text, _ = run("check", path)
+    assert code == 0
+    assert f"warning: {path}:3: no two nodes fit into subnet 10.1.1.1/32" in text
+
+
+def test_check_names_the_line_of_a_peer_without_an_address_of_its_own(run: Seen):
+    path = run.write("n.yaml", THREE_BOXES.replace("wgIp: 10.1.1.1", "wgIp: 10.1.1.0"))
+    code, text, _ = run("check", path)
+    assert code == 1
+    why = "wgIp 10.1.1.0 is the network address of subnet 10.1.1.0/24, no node's"
+    assert text == f"{path}:5: {why}\n"
 
 
 def test_init_where_nothing_can_be_written_says_so(run: Seen):
