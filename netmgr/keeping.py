@@ -10,7 +10,7 @@ from netmgr.engine.signing import Identity, NetworkKeys, fingerprint
 from netmgr.io import report, store
 from netmgr.io.control_client import DIRECTORY, nodes
 from netmgr.io.gateway import Gateway
-from netmgr.io.service import UNIT_PATH
+from netmgr.io.service import UNIT_PATH, units
 from netmgr.options import Say, gather, load_network, refuse_misfit
 from netmgr.wire import words
 from netmgr.wire.choices import Choices
@@ -121,7 +121,7 @@ def purge(given: Choices, environ: Mapping[str, str], say: Say, *, yes: bool) ->
             removed.append(path)
     for path in removed:
         print(f"removed {path}")
-    kept = [each for each in (network_path, UNIT_PATH) if os.path.exists(each)]
+    kept = [each for each in (network_path, *units(UNIT_PATH)) if os.path.exists(each)]
     print(f"kept: {', '.join(kept)}" if kept else "nothing is left")
     return 0
 

@@ -1,13 +1,11 @@
-"""What needs no running node: a new network, a key, a check of files, the service's unit."""
+"""What needs no running node: a new network, a key, a check of files, -O."""
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
-from netmgr.io.service import MARK, UNIT_PATH, systemd_unit
 from netmgr.model import (
     FIRST_WIREGUARD_PORT,
     HostPort,
@@ -16,7 +14,7 @@ from netmgr.model import (
 )
 from netmgr.options import Say, files, read_key_file, show
 from netmgr.wire import words
-from netmgr.wire.choices import CHOICES, Choices, Shape
+from netmgr.wire.choices import Choices
 from netmgr.wire.config import (
     NetworkText,
     Reading,
@@ -27,7 +25,7 @@ from netmgr.wire.config import (
 )
 from wgpy.errors import ConfigError, UsageError
 from wgpy.io import clock
-from wgpy.io.process import SECRET_MODE, advice, write_whole
+from wgpy.io.process import SECRET_MODE, advice
 from wgpy.model import KEY_SIZE, Prefix, Secret
 from wgpy.wire.text import format_address, format_prefix, mask, parse_address
 
@@ -35,10 +33,8 @@ _T = TypeVar("_T")
 
 PROGRAM: Final = "wg_netmanager"
 _FOLDER_MODE: Final = 0o755
-_UNIT_MODE: Final = 0o644
 _ONE_ADDRESS: Final = 32
 _SUBNET_LENGTH: Final = 16
-_PATHS: Final = ("network_config", "peer_config", "state")
 
 
 # --- init, genkey ---
@@ -247,66 +243,7 @@ class _Report:
         self._say(line)
 
 
-# --- install, -O ---
-
-
-def install(given: Choices, environ: Mapping[str, str], path: str = UNIT_PATH) -> list[str]:
-    """Write the unit of systemd with the options given; return the lines that say what is next.
-
-    Raises:
-        ConfigError: a unit of somebody else is there, or it cannot be written.
-    """
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            if MARK not in file.read():
-                raise ConfigError(f"{path} is not of {PROGRAM} install; --print shows the unit")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}{advice()}") from None
-    try:
-        write_whole(path, unit(given, environ).encode(), _UNIT_MODE)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}{advice()}") from None
-    name = os.path.basename(path)
-    return [f"wrote {path}", f"next: systemctl daemon-reload && systemctl enable --now {name}"]
-
-
-def unit(given: Choices, environ: Mapping[str, str]) -> str:
-    """Return the unit of systemd that runs the node with the options given."""
-    return systemd_unit(
-        (*_own_program(), *command_words(given)),
-        os.path.abspath(files(given, environ).network),
-        state=os.path.abspath(given["state"].texts[0]) if "state" in given else None,
-        logs="log_file" in given,
-    )
-
-
-def command_words(given: Choices) -> list[str]:
-    """Return the options as the command line gives them, paths absolute."""
-    found = []
-    for choice in CHOICES:
-        if choice.name not in given:
-            continue
-        flag, texts = choice.flags[0], given[choice.name].texts
-        match choice.shape:
-            case Shape.SWITCH:
-                found.append(flag)
-            case Shape.COUNT:
-                found.append("-" + flag.lstrip("-") * int(texts[0]))
-            case Shape.ONE if choice.name in _PATHS:
-                found += [flag, os.path.abspath(texts[0])]
-            case Shape.ONE | Shape.MANY | Shape.PAIRS:
-                found += [word for text in texts for word in (flag, text)]
-    return found
-
-
-def _own_program() -> list[str]:
-    own = os.path.abspath(sys.argv[0])
-    if os.path.basename(own) in (PROGRAM, "netmgr") and os.access(own, os.X_OK):
-        return [own]
-    installed = shutil.which(PROGRAM)
-    return [sys.executable, "-m", "netmgr"] if installed is None else [installed]
+# --- -O ---
 
 
 def show_configuration(settings: Settings) -> int:
