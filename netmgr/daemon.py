@@ -12,6 +12,7 @@ from netmgr.model import Settings
 from netmgr.network import Network
 from wgpy.errors import ConfigError
 from wgpy.io import process
+from wgpy.wire.text import format_address
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -66,11 +67,21 @@ async def _serve(settings: Settings, reload: Callable[[], Settings] | None) -> N
                 report.say(f"not reloaded: {error}")
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
-        report.tell(f"{settings.name} is up on {network.node.name}")
+        report.announce(begun(settings, network.node.name))
         async with asyncio.TaskGroup() as tasks:
             gone = tasks.create_task(_end_with(network, ended))
             await ended.wait()
             gone.cancel()
+    report.announce(f"{settings.name} has ended")
+
+
+def begun(settings: Settings, interface: str) -> str:
+    """Return the line with which the log of a node begins."""
+    address, count = format_address(settings.address), len(settings.seeds)
+    return (
+        f"{settings.name} is up on {interface}, {address}, UDP port {settings.listen_port}, "
+        f"{count} static peer{'' if count == 1 else 's'}"
+    )
 
 
 async def _end_with(network: Network, ended: asyncio.Event) -> None:

@@ -10,8 +10,8 @@ from netmgr.engine.signing import Identity, NetworkKeys, fingerprint
 from netmgr.io import report, store
 from netmgr.io.control_client import DIRECTORY, nodes
 from netmgr.io.gateway import Gateway
-from netmgr.io.service import UNIT_PATH
-from netmgr.options import Say, gather, load_network
+from netmgr.io.service import UNIT_PATH, units
+from netmgr.options import Say, gather, load_network, refuse_misfit
 from netmgr.wire import words
 from netmgr.wire.choices import Choices
 from wgpy.engine.quick import nft_table
@@ -34,9 +34,11 @@ def state_directory(given: Choices, environ: Mapping[str, str], say: Say) -> str
     all_given, network_path, _ = gather(given, environ, say)
     if "state" in all_given:
         return words.parse_path(all_given["state"].texts[0])
-    net_id = NetworkKeys(load_network(network_path, say).shared_key).net_id
+    network = load_network(network_path, say)
+    net_id = NetworkKeys(network.shared_key).net_id
     if "address" in all_given:
         address = words.parse_overlay(all_given["address"].texts[0])
+        refuse_misfit(network.subnet, address, all_given["address"])
         return store.default_directory(net_id, address)
     folder = os.path.dirname(store.default_directory(net_id, bytes(4)))
     with suppress(OSError):
@@ -119,7 +121,7 @@ def purge(given: Choices, environ: Mapping[str, str], say: Say, *, yes: bool) ->
             removed.append(path)
     for path in removed:
         print(f"removed {path}")
-    kept = [each for each in (network_path, UNIT_PATH) if os.path.exists(each)]
+    kept = [each for each in (network_path, *units(UNIT_PATH)) if os.path.exists(each)]
     print(f"kept: {', '.join(kept)}" if kept else "nothing is left")
     return 0
 

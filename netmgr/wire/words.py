@@ -13,6 +13,9 @@ from wgpy.errors import ConfigError
 from wgpy.model import Prefix, Secret
 from wgpy.wire.text import (
     BASE64_KEY_SIZE,
+    covers,
+    format_address,
+    format_prefix,
     parse_address,
     parse_key,
     parse_number,
@@ -74,6 +77,26 @@ def parse_overlay(text: str) -> bytes:
     if len(packed) != _V4_SIZE:
         raise ConfigError(f"{shorten(text)}: an IPv4 address is wanted")
     return packed
+
+
+def refuse_misfit(subnet: Prefix, address: bytes) -> None:
+    """Make sure that a node of the subnet can have an address: not its first or last.
+
+    A subnet of one or two addresses has no such ends.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    shown, block = format_address(address), format_prefix(subnet)
+    host_bits = 8 * len(subnet.address) - subnet.length
+    if not covers(subnet, Prefix(address, 8 * len(address))):
+        raise ConfigError(f"{shown} is outside of subnet {block}")
+    last = (1 << host_bits) - 1
+    if len(address) == len(subnet.address) and host_bits > 1:
+        number = int.from_bytes(address) & last
+        if number in (0, last):
+            what = "broadcast" if number else "network"
+            raise ConfigError(f"{shown} is the {what} address of subnet {block}, no node's")
 
 
 def parse_subnet(text: str) -> Prefix:

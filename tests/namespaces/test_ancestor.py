@@ -51,6 +51,11 @@ def test_peer_yaml_says_who_a_box_is(lab: Lab):
         argv = ("-m", "netmgr", "-c", mesh.file, "-p", file, "--state", box.state)
         box.child = lab.python(box.ns, *argv)
     mesh.wait_all(10)
+    for box in mesh.boxes:
+        box.stop()
+        begin, end = (line for line in box.log().splitlines() if "publicIp" not in line)
+        assert f"{box.name} is up on {box.interface}, {box.address}, UDP port " in begin
+        assert end.endswith(f"{box.name} has ended")
 
 
 def test_first_contact_by_the_admin_port_alone_leads_to_the_tunnel(lab: Lab):

@@ -111,6 +111,15 @@ def test_purge_refuses_while_the_node_runs(host: Path, capsys: pytest.CaptureFix
         assert (home(host) / IDENTITY).exists()
 
 
+@pytest.mark.parametrize("address", ["10.9.9.9", "10.1.1.255"])
+def test_an_address_that_no_node_can_have_is_refused(
+    host: Path, capsys: pytest.CaptureFixture[str], address: str
+):
+    for words in (["purge", "--yes"], ["identity", "export", str(host / "key")]):
+        assert main([*words, "-a", address]) == 2
+        assert f"-a: {address} is " in capsys.readouterr().err
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

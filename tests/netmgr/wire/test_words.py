@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from netmgr.model import HostPort
 from netmgr.wire import words
 from wgpy.errors import ConfigError
 from wgpy.model import Prefix, Secret
+from wgpy.wire.text import parse_address
 
 ID = bytes(range(1, 33))
 PARSERS = [
@@ -113,3 +115,26 @@ def test_any_text_is_taken_or_refused(parse: Callable[[str], object], text: str)
         parse(text)
     except ConfigError as error:
         assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("subnet", "address", "why"),
+    [
+        ("10.1.1.0/24", "10.1.1.1", None),
+        ("10.1.1.0/24", "10.1.1.254", None),
+        ("10.1.1.0/24", "10.1.1.0", "the network address"),
+        ("10.1.1.0/24", "10.1.1.255", "the broadcast address"),
+        ("10.1.1.0/24", "10.1.2.1", "outside"),
+        ("10.1.1.0/24", "fd00::1", "outside"),
+        ("10.1.1.0/31", "10.1.1.0", None),
+        ("10.1.1.0/31", "10.1.1.1", None),
+        ("10.1.1.1/32", "10.1.1.1", None),
+    ],
+)
+def test_the_ends_of_a_subnet_are_no_nodes(subnet: str, address: str, why: str | None):
+    call = partial(words.refuse_misfit, words.parse_subnet(subnet), parse_address(address))
+    if why is None:
+        call()
+    else:
+        with pytest.raises(ConfigError, match=why):
+            call()
