@@ -23,6 +23,8 @@ from wgpy.model import DeviceChange, Endpoint, InterfaceAddress, Prefix
 from wgpy.node import Node
 from wgpy.wire.text import mask
 
+# Seconds between looks at the host: of kernel settings and firewalls nobody tells.
+LOOK_INTERVAL: Final = 5.0
 _DEFAULT: Final = Prefix(bytes(4), 0)
 
 
@@ -190,7 +192,8 @@ class _Routes:
     async def _run(self) -> None:
         assert self._gateway is not None, "start comes first"
         while True:
-            await self._again.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._again.wait(), LOOK_INTERVAL)
             self._again.clear()
             try:
                 faults = await self._gateway.apply(self._plan, FORWARDING.values())

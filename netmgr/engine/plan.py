@@ -17,7 +17,6 @@ from wgpy.hostmodel import (
     SRC_VALID_MARK,
     V4,
     V6,
-    AddAddress,
     CreateInterface,
     HostState,
     Recorded,
@@ -64,7 +63,6 @@ _NotOurs: TypeAlias = (
     | SetWireGuard
     | SetMtu
     | SetUp
-    | AddAddress
     | RunHook
     | SetDns
     | SetFirewall
