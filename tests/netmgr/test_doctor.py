@@ -169,7 +169,12 @@ def test_sockets_of_dead_nodes_are_told(tmp_path: Path):
     assert health.sockets(str(tmp_path)).level is Level.OK
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "wg0.sock"))
-    assert "wg0.sock" in health.sockets(str(tmp_path)).text
+    found = health.sockets(str(tmp_path))
+    assert "wg0.sock" in found.text
+    assert found.todo.endswith("or wg_netmanager purge --keep-identity -i wg0")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "wg1.sock"))
+    assert health.sockets(str(tmp_path)).todo.endswith("--keep-identity")
 
 
 def test_a_clock_before_this_program_fails(monkeypatch: pytest.MonkeyPatch):
