@@ -13,6 +13,7 @@ class Reason(Enum):
     BAD_MAC = "not from this network, or damaged"
     NOT_AUTHENTIC = "does not decrypt"
     NOT_FOR_US = "meant for another node"
+    TUNNELLED = "from an address of the network itself"
     RATE_LIMITED = "first contacts too fast"
     BAD_COOKIE = "cookie unknown or too old"
     BAD_SIGNATURE = "signature does not verify"

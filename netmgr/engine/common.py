@@ -83,9 +83,14 @@ class Context:
         return low + (high - low) * int.from_bytes(self.entropy(2)) / 65535
 
     def placed(self, candidates: Iterable[Candidate]) -> list[Candidate]:
-        """Return candidates with the kind that they have from here: local is our LAN alone."""
+        """Return those that are outside, with the kind that they have from here.
+
+        Local is our LAN alone.
+        """
         found = []
         for endpoint, kind in candidates:
+            if not self.is_outside(endpoint):
+                continue
             seen = Kind.OBSERVED if kind is Kind.LOCAL else kind
             found.append(Candidate(endpoint, Kind.LOCAL if self.is_near(endpoint) else seen))
         return found
@@ -95,6 +100,10 @@ class Context:
         host = Prefix(endpoint.host, 8 * len(endpoint.host))
         link_local = endpoint.host[:1] == b"\xfe" and len(endpoint.host) > 4
         return link_local or any(covers(each, host) for each in self.networks)
+
+    def is_outside(self, endpoint: Endpoint) -> bool:
+        """Tell whether a place is one host outside of the tunnel: where datagrams can go."""
+        return is_place(endpoint, self.settings.network.subnet, self.keys.net_id)
 
     def is_tunnelled(self, endpoint: Endpoint) -> bool:
         """Tell whether what is sent to a place goes into the tunnel, and proves nothing."""

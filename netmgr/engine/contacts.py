@@ -264,8 +264,9 @@ class Contacts:
             self.knock(endpoint, now)
 
     def knock(self, endpoint: Endpoint, now: float) -> None:
-        """Knock at a place."""
-        self._send(self._knocker.knock(endpoint, now), endpoint)
+        """Knock at a place, unless it is inside."""
+        if self._context.is_outside(endpoint):
+            self._send(self._knocker.knock(endpoint, now), endpoint)
 
     # --- inside ---
 

@@ -32,7 +32,6 @@ from netmgr.wire import control, frames
 from netmgr.wire.control import Message
 from netmgr.wire.objects import split_untrusted
 from wgpy.model import Buffer, Deadline, Endpoint, Local, Prefix, PublicKey
-from wgpy.wire.detour import via_id
 
 # Seconds between searches for nodes that were not heard of for too long.
 EXPIRY_INTERVAL: Final = 300.0
@@ -132,6 +131,8 @@ class Mesh:
     ) -> None:
         """Take what came to the UDP port and is not WireGuard's."""
         with self._counting():
+            if not self.context.is_outside(remote):
+                raise Rejected(Reason.TUNNELLED)
             kind, body = open_untrusted(self.context.keys, payload)
             if kind in (frames.PROBE, frames.PROBE_ACK):
                 try:
@@ -210,7 +211,7 @@ class Mesh:
             return
         self.members.met(remote, now)
         endpoint = self.context.channel.endpoint(public_key)
-        if endpoint is not None and via_id(endpoint) is not None:
+        if endpoint is not None and not self.context.is_outside(endpoint):
             endpoint = None
         self.upkeep.session_begun(remote, endpoint, now)
         self._settle(now)
@@ -222,14 +223,13 @@ class Mesh:
             remote.calls.session_at = None
 
     def roamed(self, public_key: PublicKey, endpoint: Endpoint, now: float) -> None:
-        """The device heard a peer from elsewhere."""
+        """The device heard a peer from elsewhere; by relays: its direct place may be dead."""
         remote = self.context.by_key.get(public_key)
         if remote is None:
             return
-        if via_id(endpoint) is None:
+        if self.context.is_outside(endpoint):
             self.upkeep.roamed(remote, endpoint, now)
-        elif self.ways.keep_direct(remote):
-            # The other does without the direct place: it may be dead.
+        elif self.ways.keep(remote, endpoint):
             remote.pings.suspect(now)
             self.upkeep.touch(remote, now)
         self._settle(now)

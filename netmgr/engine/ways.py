@@ -93,11 +93,13 @@ class Ways:
         if self._chart.hold(remote):
             self.stale(now)
 
-    def keep_direct(self, remote: Remote) -> bool:
-        """Set the device, which a handshake through relays moved, back to the direct place.
+    def keep(self, remote: Remote, moved: Endpoint) -> bool:
+        """Set the device, which heard a node from where there is no way, back to its way.
 
-        Return whether there is one in use.
+        Return whether that is a direct one.
         """
+        if isinstance(remote.way, Via) and moved != via(remote.short):
+            self._point(remote, via(remote.short))
         if not isinstance(remote.way, Direct):
             return False
         self._point(remote, remote.way.endpoint)
@@ -176,6 +178,15 @@ class Ways:
         if isinstance(remote.way, Via):
             hops = (self._context.identity.short, *remote.way.hops)
             self._lose(hops[-2], hops[-1], now)
+
+    def heard(self, remote: Remote, now: float) -> None:
+        """Trust the links of the way in use again: something of the node came in."""
+        if self._dead and isinstance(remote.way, Via):
+            path = (self._context.identity.short, *remote.way.hops)
+            used = {frozenset(pair) for pair in pairwise(path)}
+            dead = {pair: at for pair, at in self._dead.items() if frozenset(pair) not in used}
+            if len(dead) < len(self._dead):
+                self._dead, self._at = dead, now + SOON
 
     def _lose(self, one: bytes, other: bytes, now: float) -> None:
         if (one, other) not in self._dead:

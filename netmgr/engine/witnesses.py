@@ -21,7 +21,7 @@ class Witnesses:
     def saw(self, remote: Remote, endpoint: Endpoint) -> None:
         """Take note of where a node sees this one."""
         context = self._context
-        if context.is_near(endpoint):
+        if context.is_near(endpoint) or not context.is_outside(endpoint):
             return
         if context.observed and self._seen.get(remote.identity) == endpoint:
             return

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from netmgr import effects
 from netmgr.engine.knock import seal
 from netmgr.engine.mesh import EXPIRY_INTERVAL, FORGED_RATE, SPARE_STRANGERS
+from netmgr.engine.remote import Via
 from netmgr.engine.signing import Identity, fingerprint
 from netmgr.engine.trust import How
 from netmgr.errors import Reason
-from netmgr.model import StaticPeer
+from netmgr.model import Candidate, Kind, StaticPeer
 from netmgr.wire import control, frames, objects
 from netmgr.wire.fields import encode_blobs
 from netmgr.wire.frames import Probe
@@ -20,10 +21,11 @@ from netmgr.wire.objects import split_untrusted
 from tests.netmgr.engine.scenes import all_direct, cut, nodes, seen, until
 from tests.netmgr.engine.surroundings import Other
 from tests.sim.meshes import Node, everybody_reaches_everybody, static
-from tests.sim.tunnel import prefix
+from tests.sim.tunnel import prefix, v4
 from tests.sim.world import World
 from wgpy.errors import ConfigError
 from wgpy.model import Endpoint, PublicKey, Secret
+from wgpy.wire.detour import via
 
 ELSEWHERE = Endpoint(bytes([203, 0, 113, 9]), 4242)
 
@@ -233,6 +235,31 @@ def test_a_change_of_addresses_lets_everything_be_tried_at_once():
     mesh.set_local([ELSEWHERE], [], now)
     assert seen(alice, bob).pings.next_at <= now
     assert mesh.next_deadline().at > now - 1
+
+
+def test_no_place_inside_of_the_tunnel_is_one_where_a_node_is_reached():
+    alice, bob, _ = nodes()
+    mesh, now, remote = bob.inner.mesh, bob.world.now, seen(bob, alice)
+    inside = Endpoint(v4("10.1.1.1"), 50001)
+    key, place = remote.public_key, remote.endpoint
+    mesh.roamed(key, inside, now)
+    bob.inner.settle(now)
+    assert (remote.endpoint, bob.inner.device.peer_endpoint(key)) == (place, place)
+    remote.offer(mesh.context.placed([Candidate(inside, Kind.OBSERVED)]), now)
+    assert inside not in remote.trials
+    mesh.receive_datagram(bytes(100), inside, None, now)
+    assert mesh.context.out.drops[Reason.TUNNELLED] == 1
+    before = mesh.context.observed
+    mesh.upkeep.witnesses.saw(remote, inside)
+    assert mesh.context.observed == before
+    mesh.take_effects()
+    mesh.contacts.knock(inside, now)
+    assert mesh.take_effects() == []
+    # Nor is it one where packets for who is reached through relays go.
+    remote.way = Via((bytes(8), remote.short))
+    mesh.roamed(key, inside, now)
+    bob.inner.settle(now)
+    assert bob.inner.device.peer_endpoint(key) == via(remote.short)
 
 
 def test_changed_files_are_followed():
