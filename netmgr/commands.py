@@ -276,13 +276,17 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
 
 def _add_purge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--all", action="store_true", help="all identities of the network")
+    parser.add_argument("--keep-identity", action="store_true", help="only leftovers of a kill")
     _add_kept(parser)
 
 
 def _purge(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from netmgr import keeping
 
-    return keeping.purge(given_by(options), environ, _warn, yes=options.yes)
+    if options.keep_identity:
+        return keeping.purge_leftovers(given_by(options))
+    return keeping.purge(given_by(options), environ, _warn, yes=options.yes, every=options.all)
 
 
 def _add_identity(parser: argparse.ArgumentParser) -> None:
@@ -389,7 +393,7 @@ COMMANDS: Final = (
     Command(
         "purge",
         "Remove all that the node of this network has written here.",
-        ("purge", "purge -i wg0 -a 10.1.1.2 --yes"),
+        ("purge --keep-identity", "purge -i wg0 -a 10.1.1.2 --yes"),
         _add_purge,
         _purge,
     ),

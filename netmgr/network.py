@@ -161,12 +161,13 @@ class Network:
     def snapshot(self) -> Snapshot:
         """Return everything that is known at the moment."""
         status = self.node.status()
-        return snapshot(
+        found = snapshot(
             self.host.mesh,
             interface=self.node.name,
             uptime=clock.now() - self._began_at,
             data_path=status.data_path,
         )
+        return replace(found, unheard=self.host.mesh.ways.unheard())
 
     def reload(self) -> str:
         """Read the files again and follow them; sessions stay.

@@ -150,6 +150,10 @@ class Ways:
         """Return the prefixes that go nowhere: none of whom the file names is reached."""
         return self._prefixes.closed
 
+    def unheard(self) -> tuple[str, ...]:
+        """Return what is to go through a node that was never heard of, PREFIX=NAME."""
+        return self._prefixes.unheard()
+
     def take_moved(self) -> list[Remote]:
         """Return and forget the nodes whose way has changed, or is to be asked again."""
         taken, self._moved = self._moved, []
