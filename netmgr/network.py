@@ -8,7 +8,6 @@ Several may run in one process, each with an interface and a state directory of 
 """
 
 import asyncio
-import dataclasses
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -104,7 +103,7 @@ class Network:
             self._open = opening.pop_all()
         self._restore()
         # Before the first handshake: a life that is killed at once has stamps of its own, too.
-        self._store.save(dataclasses.replace(self._store.saved, wall=self._state().wall))
+        self._store.save(replace(self._store.saved, wall=self._state().wall))
         self._schedule_save(SAVE_DELAY)
         return self
 
@@ -178,7 +177,7 @@ class Network:
         if self._reload is None:
             raise ConfigError("this network has no files to reload")
         fresh, old = self._reload(), self.settings
-        for what in ("name", "address", "interface", "listen_port", "state", "admin_port"):
+        for what in ("address", "interface", "listen_port", "state", "admin_port"):
             if getattr(fresh, what) != getattr(old, what):
                 raise ConfigError(f"{what} has changed: that takes a restart")
         if fresh.network.shared_key != old.network.shared_key:
@@ -186,7 +185,9 @@ class Network:
         if fresh.network.subnet != old.network.subnet:
             raise ConfigError("network.subnet has changed: that takes a restart")
         self.settings = fresh
-        self.act(lambda now: self.host.mesh.set_settings(fresh, now))
+        port = self.host.mesh.context.settings.listen_port  # it may have hopped
+        followed = replace(fresh, listen_port=port)
+        self.act(lambda now: self.host.mesh.set_settings(followed, now))
         if self._world is not None:
             self._world.apply_routes()
         return "reloaded"
@@ -280,15 +281,15 @@ class Network:
 
     def _hop(self) -> None:
         """Move on to the next UDP port: a router may not like this one."""
-        port = self.settings.listen_port % _LAST_PORT + 1
+        context = self.host.mesh.context
+        port = context.settings.listen_port % _LAST_PORT + 1
         try:
             self.node.configure(DeviceChange(listen_port=port))
         except ConfigError as error:
             report.say(str(error))
             return
         report.tell(f"listening on UDP port {port} from now on")
-        self.settings = replace(self.settings, listen_port=port)
-        self.host.mesh.context.settings = self.settings
+        context.settings = replace(context.settings, listen_port=port)
         if self._world is not None:
             self._world.look_around()
 

@@ -62,7 +62,7 @@ def test_changed_files_are_followed_without_losing_a_packet(trio: Mesh):
     lab, (alice, bob, charlie) = trio.lab, trio.boxes
     lines = trio.file.read_text()
     file = lab.directory / "alice.yaml"
-    file.write_text("routes: []\n")
+    file.write_text("routes: []\nmtu: 1400\n")
     alice.start("-p", file)
     bob.start()
     charlie.start()
@@ -77,7 +77,7 @@ def test_changed_files_are_followed_without_losing_a_packet(trio: Mesh):
     wait_until(lambda: all(len(flow.came) >= 20 for flow in flows))
     began = clock.now()
     trio.file.write_text(lines + "  - endPoint: 10.128.1.3:50003\n    wgIp: 10.1.1.3\n")
-    file.write_text("routes: [192.168.77.0/24]\n")
+    file.write_text("routes: [192.168.77.0/24]\nmtu: 1300\n")
     assert alice.child is not None
     alice.child.signal(signal.SIGHUP)
     assert "reloaded" in bob.ask("reload")
@@ -85,9 +85,11 @@ def test_changed_files_are_followed_without_losing_a_packet(trio: Mesh):
     def followed() -> bool:
         found = [box.snapshot() for box in (alice, bob)]
         seeds = ["10.128.1.3:50003" in one.seeds for one in found if one is not None]
-        return seeds == [True, True] and bob.peers()["alice"].routes == ("192.168.77.0/24",)
+        mtu = "mtu 1300 " in lab.ip(alice.ns, "link", "show", "dev", alice.interface)
+        told = bob.peers()["alice"].routes == ("192.168.77.0/24",)
+        return seeds == [True, True] and told and mtu
 
-    wait_until(followed, 5, "the new seed and the new route")
+    wait_until(followed, 5, "the new seed, the new route and the new MTU")
     took = clock.now() - began
     wait_until(lambda: clock.now() - began > took + 2)
     lost = sum(flow.lost(began) for flow in flows)

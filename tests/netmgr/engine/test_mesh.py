@@ -262,6 +262,26 @@ def test_no_place_inside_of_the_tunnel_is_one_where_a_node_is_reached():
     assert bob.inner.device.peer_endpoint(key) == via(remote.short)
 
 
+def test_a_node_has_another_name_from_now_on():
+    alice, bob, carol = nodes()
+    mesh, now = bob.inner.mesh, bob.world.now
+    way = alice.way(bob)
+    before = len(alice.told)
+    mesh.set_settings(replace(mesh.context.settings, name="robert"), now)
+    bob.inner.settle(now)
+    alice.world.run_for(3.0)
+    for other in (alice, carol):
+        remote = seen(other, bob)
+        assert remote.name == "robert" and other.way(bob) == way
+    alice.world.run_for(150.0)  # the next session
+    for other in (alice, carol):
+        remote = seen(other, bob)
+        pinned = other.inner.mesh.context.trust.pinned("robert")
+        assert pinned is not None and pinned.identity == remote.identity
+    kinds = {type(event).__name__ for event in alice.told[before:]}
+    assert not kinds & {"ClaimRefused", "NodeLeft", "WayChanged"}
+
+
 def test_changed_files_are_followed():
     alice, bob = nodes(2)
     mesh, now = alice.inner.mesh, alice.world.now
