@@ -21,6 +21,20 @@ peers:
     wgIp: 10.1.1.1
 """
 
+# As its README has it: two static peers by name, each with both ports, and no other file.
+NAMED = f"""\
+network:
+  sharedKey: "{KEY}"   # of wg genkey
+  subnet: 10.1.0.0/16
+peers:
+  - endPoint: vps.example.org:50001
+    adminPort: 50501
+    wgIp: 10.1.1.1
+  - endPoint: home.example.org:50002
+    adminPort: 50502
+    wgIp: 10.1.1.2
+"""
+
 
 def test_its_three_boxes_come_up_with_its_file_and_its_positional_words(lab: Lab):
     mesh, _, _ = three_boxes(lab, sys.executable)
@@ -36,6 +50,23 @@ def test_its_three_boxes_come_up_with_its_file_and_its_positional_words(lab: Lab
     assert ":55551" in sockets
     assert ":50002" in lab.run(bob.ns, "ss", "-lnu").stdout
     assert "10.1.1.1/8" in lab.ip(alice.ns, "address", "show", "dev", alice.interface)
+    for box in mesh.boxes:
+        box.stop()
+        assert "Traceback" not in box.log()
+
+
+def test_static_peers_of_its_readme_are_found_by_their_names(lab: Lab):
+    mesh, _, _ = three_boxes(lab, sys.executable)
+    mesh.file.write_text(NAMED)
+    for box in mesh.boxes:
+        lab.etc(box.ns, "hosts", "10.128.1.1 vps.example.org\n10.128.1.2 home.example.org\n")
+        words = ("-i", box.interface, "-a", box.address, "-n", box.name)
+        argv = ("-m", "netmgr", "-c", mesh.file, "--state", box.state, "-v")
+        box.child = lab.python(box.ns, *argv, *words)
+    mesh.wait_all(10)
+    for box, ports in zip(mesh.boxes, ((50001, 50501), (50002, 50502)), strict=False):
+        sockets = lab.run(box.ns, "ss", "-lnu").stdout
+        assert all(f":{port}" in sockets for port in ports)
     for box in mesh.boxes:
         box.stop()
         assert "Traceback" not in box.log()
