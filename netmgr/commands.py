@@ -242,10 +242,9 @@ def _add_pinned(parser: argparse.ArgumentParser) -> None:
 
 def _tell(verb: str) -> Callable[[argparse.Namespace, Mapping[str, str]], int]:
     def ask(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
-        names = [each for each in ("name", "fingerprint") if hasattr(options, each)]
-        arguments = {each: getattr(options, each) for each in names}
-        if "name" in arguments:
-            arguments["name"] = words.parse_name(arguments["name"])
+        parsers = {"name": words.parse_name, "fingerprint": words.parse_fingerprint}
+        given = ((each, getattr(options, each, None)) for each in parsers)
+        arguments = {each: parsers[each](text) for each, text in given if text is not None}
         return online.tell(verb, options.interface, arguments)
 
     return ask

@@ -33,6 +33,7 @@ _LONGEST_REPEATED: Final = 30
 _NAME: Final = regex(r"[a-z0-9-]{1,63}")
 _STRANGE: Final = regex(r"[^a-z0-9-]+")
 _INTERFACE: Final = regex(r"[a-zA-Z0-9_=+.-]{1,15}")
+_FINGERPRINT: Final = regex(r"[0-9a-f]{32}")
 _HOST: Final = regex(r"(?=.*[^\d.])[\w-][\w.-]{0,252}")
 _FLAGS: Final = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -167,6 +168,21 @@ def parse_identity(text: str) -> bytes:
     if len(raw) != ID_SIZE:
         raise ConfigError("an id is 64 hexadecimal digits, or 44 characters of base64")
     return raw
+
+
+def parse_fingerprint(text: str) -> str:
+    """Return the fingerprint of a node as nodes show it; hyphens and capitals are one's own.
+
+    Raises:
+        ConfigError: not 32 hexadecimal digits.
+    """
+    digits = text.lower().replace("-", "").replace(" ", "")
+    if not _FINGERPRINT.fullmatch(digits):
+        raise ConfigError(
+            f"{shorten(text)} is no fingerprint: 8 groups of 4 hexadecimal digits, "
+            "as wg_netmanager fingerprints shows them"
+        )
+    return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
 def parse_shared_key(text: str) -> Secret:

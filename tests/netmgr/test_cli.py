@@ -527,13 +527,27 @@ def test_watching_goes_on_until_the_node_is_gone(
     assert "no node is running for wg1" in error
 
 
+PRINT = "-".join(["a1b2"] * 8)
+
+
+def test_what_is_no_fingerprint_is_not_asked_for(run: Seen, node: Answering):
+    for verb in ("pin", "accept"):
+        code, _, error = run(verb, "alice", "zzz")
+        assert code == 1
+        assert "'zzz' is no fingerprint: 8 groups of 4 hexadecimal digits" in error
+    assert node.asked == []
+
+
 @pytest.mark.parametrize(
     ("line", "request_"),
     [
         ("reload", lines.Request("reload", {})),
-        ("pin Bob f", lines.Request("pin", {"name": "bob", "fingerprint": "f"})),
+        (f"pin Bob {PRINT}", lines.Request("pin", {"name": "bob", "fingerprint": PRINT})),
         ("-i wg0 forget bob", lines.Request("forget", {"name": "bob"})),
-        ("accept bob f", lines.Request("accept", {"name": "bob", "fingerprint": "f"})),
+        (
+            f"accept bob {PRINT.replace('-', '').upper()}",
+            lines.Request("accept", {"name": "bob", "fingerprint": PRINT}),
+        ),
     ],
 )
 def test_a_node_is_told(run: Seen, node: Answering, line: str, request_: lines.Request):

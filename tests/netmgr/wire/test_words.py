@@ -29,6 +29,11 @@ PARSERS = [
         (words.parse_name, "a" * 63, "a" * 63),
         (words.parse_interface, "wg0", "wg0"),
         (words.parse_overlay, "10.1.1.1", bytes([10, 1, 1, 1])),
+        (
+            words.parse_fingerprint,
+            "0A" * 8 + " " + "1b" * 8,
+            "-".join(["0a0a"] * 4 + ["1b1b"] * 4),
+        ),
         (words.parse_subnet, "10.1.1.0/8", Prefix(bytes([10, 0, 0, 0]), 8)),
         (words.parse_udp_port, "65535", 65535),
         (words.parse_place, "vps.example.org:50001", HostPort("vps.example.org", 50001)),
@@ -63,6 +68,9 @@ def test_what_people_write_is_understood(
         (words.parse_name, "a" * 64),
         (words.parse_name, "alice_2"),
         (words.parse_name, "\u212a"),  # the sign of kelvin is no k
+        (words.parse_fingerprint, "zzz"),
+        (words.parse_fingerprint, "0a" * 15),
+        (words.parse_fingerprint, "0a" * 17),
         (words.parse_interface, ".."),
         (words.parse_interface, "a/b"),
         (words.parse_overlay, "fd00::1"),
