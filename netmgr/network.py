@@ -323,8 +323,7 @@ class Network:
         mesh = self.host.mesh
         pins = tuple(
             saved.Pin(pin.name, pin.address, pin.identity, pin.how.value)
-            for pin in mesh.context.trust.pins()
-            if pin.how is not How.FILE
+            for pin in mesh.context.trust.lasting()
         )
         blobs = tuple(mesh.context.objects.blobs())
         # Handshakes are stamped from what was saved on, if the clock is behind that.

@@ -35,7 +35,7 @@ MAX_PLACES: Final = 8
 MAX_SEQ: Final = 2**63 - 1
 # The year 2500: a clock that was that wrong once is not to be followed for ever.
 MAX_WALL: Final = 16_725_225_600
-HOW: Final = ("file", "met", "person")
+HOW: Final = ("file", "met", "person", "replaced")
 _SEQ: Final = re.compile(rb'"seq"\s*:\s*(\d{1,19})\b')
 
 _T = TypeVar("_T")
@@ -44,8 +44,8 @@ _T = TypeVar("_T")
 class Pin(NamedTuple):
     """A name and an overlay address that belong to an identity, and who says so.
 
-    `how` is file (network.yaml), met (a session with it) or person (`pin`, `accept`). Without
-    an address, which is b"", only the name is pinned.
+    `how` is file (network.yaml), met (a session with it) or person (`pin`, `accept`); replaced
+    is who lost both to another. Without an address, which is b"", only the name is pinned.
     """
 
     name: str
