@@ -159,6 +159,43 @@ class ConflictView:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalView:
+    """A place that refuses this node, whose fingerprint is `own`.
+
+    What this node says it is belongs there to another; `same_name` and `same_address` tell
+    which of its two this node claims as well.
+    """
+
+    place: str
+    name: str
+    address: str
+    fingerprint: str
+    same_name: bool
+    same_address: bool
+    own: str
+
+    @property
+    def text(self) -> str:
+        """What is wrong, in words."""
+        what = f"the name {self.name} belongs to {self.fingerprint} ({self.address})"
+        if not self.same_name:
+            what = f"the address {self.address} belongs to {self.name} ({self.fingerprint})"
+        return f"{self.place} refuses this node: {what}"
+
+    @property
+    def todo(self) -> str:
+        """What a person can do about it."""
+        options = [("-n", self.same_name), ("-a", self.same_address)]
+        choose = "choose another " + " and ".join(one for one, same in options if same)
+        if not self.same_name:
+            return choose
+        accept = f"wg_netmanager accept {self.name} {self.own}"
+        return (
+            f"{choose}, or, if this is that machine reinstalled, type on the others: {accept}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a person may ask a running node; `uptime` in seconds."""
 
@@ -178,6 +215,7 @@ class Snapshot:
     conflicts: tuple[ConflictView, ...] = ()
     drops: tuple[tuple[str, int], ...] = field(default=())
     digest: str = ""
+    refusals: tuple[RefusalView, ...] = ()
 
 
 # --- what doctor finds ---

@@ -160,12 +160,13 @@ class Network:
 
     def snapshot(self) -> Snapshot:
         """Return everything that is known at the moment."""
-        status = self.node.status()
+        now = clock.now()
         return snapshot(
             self.host.mesh,
             interface=self.node.name,
-            uptime=clock.now() - self._began_at,
-            data_path=status.data_path,
+            uptime=now - self._began_at,
+            data_path=self.node.status().data_path,
+            now=now,
         )
 
     def reload(self) -> str:

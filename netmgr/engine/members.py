@@ -18,6 +18,7 @@ from netmgr.effects import ChangePeers, Save
 from netmgr.engine.common import Context, is_place, text
 from netmgr.engine.flood import OwnEcho
 from netmgr.engine.knock import Rate
+from netmgr.engine.refusals import Refusals, is_ours
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import Identity, address6, fingerprint, short_id, wireguard_key
 from netmgr.engine.trust import Claim, How, Pin
@@ -44,6 +45,7 @@ class Members:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.changed = True
+        self.refusals = Refusals(context)
         self._evidence: OrderedDict[bytes, Rate] = OrderedDict()
         self._told = Rate(_TOLD_RATE, _TOLD_BURST)
         self._vouch(pin.identity for pin in context.trust.pins())
@@ -183,7 +185,8 @@ class Members:
         is_news = context.trust.report(claim, reason)
         if is_news and self._told.allow(now):
             address, who = text(claim.address), fingerprint(identity)
-            self._tell(events.ClaimRefused(claim.name, address, who, reason))
+            ours = is_ours(context, claim)
+            self._tell(events.ClaimRefused(claim.name, address, who, reason, ours))
         return is_news
 
     def _has_key_of_another(self, identity: bytes) -> bool:
@@ -298,6 +301,8 @@ class Members:
         if self._replace(name, address or b"", identity, How.PERSON, now):
             return
         pinned = trust.pinned(name)
+        if name == self._context.settings.name:
+            raise ConfigError(f"{name} is this node itself: one of the two needs another name")
         if pinned is not None and pinned.how is How.FILE and pinned.identity != identity:
             raise ConfigError(f"{name} is pinned by network.yaml: change its id there")
         holder = trust.pinned_address(address or b"")

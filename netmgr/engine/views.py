@@ -12,7 +12,9 @@ from wgpy.model import Prefix
 _TRUST = {How.FILE: "file", How.PERSON: "file", How.MET: "met", None: "heard"}
 
 
-def snapshot(mesh: Mesh, *, interface: str, uptime: float, data_path: str) -> Snapshot:
+def snapshot(
+    mesh: Mesh, *, interface: str, uptime: float, data_path: str, now: float
+) -> Snapshot:
     """Return what a node knows at the moment; `uptime` in seconds."""
     context = mesh.context
     settings, identity = context.settings, context.identity
@@ -34,6 +36,7 @@ def snapshot(mesh: Mesh, *, interface: str, uptime: float, data_path: str) -> Sn
         conflicts=_conflicts(mesh),
         drops=tuple((reason.value, count) for reason, count in context.out.drops.items()),
         digest=context.objects.total_digest().hex(),
+        refusals=mesh.members.refusals.views(now),
     )
 
 

@@ -19,6 +19,9 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[Finding]:
     yield from _peers(snapshot, reached)
     for peer in snapshot.peers:
         yield from _peer(peer)
+    for refusal in snapshot.refusals:
+        level = Level.WARN if reached else Level.FAIL
+        yield Finding(level, "identity", refusal.text, refusal.todo)
     yield from _conflicts(snapshot)
 
 
@@ -63,11 +66,16 @@ def _peer(peer: PeerView) -> Iterator[Finding]:
 
 
 def _conflicts(snapshot: Snapshot) -> Iterator[Finding]:
+    known = {refusal.fingerprint for refusal in snapshot.refusals}
     for claim in snapshot.conflicts:
+        if claim.fingerprint in known:
+            continue
         who = f"{claim.name} {claim.address}".strip() or "a node"
         text = f"{who}: {claim.fingerprint} {claim.why}; refused {claim.count} times"
         todo = "an address of the subnet is to be chosen there"
-        if claim.name and "belongs to another" in claim.why:
+        if claim.name == snapshot.name or claim.address == snapshot.address:
+            todo = "that is this node: one of the two needs another name and address"
+        elif claim.name and "belongs to another" in claim.why:
             todo = (
                 f"if {claim.name} was reinstalled: wg_netmanager accept {claim.name} "
                 f"{claim.fingerprint}; if not, give that node another name and address"

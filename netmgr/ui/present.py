@@ -54,6 +54,7 @@ def status(snapshot: Snapshot, wall_now: float, paint: Paint) -> str:
         ("static peers", ", ".join(snapshot.seeds)),
         ("nodes", f"{reached} of {len(snapshot.peers)} reached"),
     ]
+    rows += [("refused by", f"{each.text}: {each.todo}") for each in snapshot.refusals]
     rows += [("refused", _conflict(each)) for each in snapshot.conflicts]
     drops = sorted(snapshot.drops, key=lambda drop: -drop[1])
     rows += [("dropped", f"{count}: {reason}") for reason, count in drops if count]

@@ -204,7 +204,8 @@ def test_what_belongs_to_others_is_not_given_to_who_claims_it(name, address, rea
     peer_changes(context)
     hear(members, EVE.record(1, name, address))
     assert is_in(context, BOB) and not is_in(context, EVE)
-    refusal = events.ClaimRefused(name, address, fingerprint(EVE.public), reason)
+    ours = name == "me" or address == "10.1.1.1"
+    refusal = events.ClaimRefused(name, address, fingerprint(EVE.public), reason, ours)
     assert told(context, events.ClaimRefused) == [refusal]
     assert peer_changes(context) == []
 

@@ -14,7 +14,9 @@ SITE = prefix("172.16.0.0/16")
 
 
 def shown(node: Node) -> Snapshot:
-    return snapshot(node.inner.mesh, interface="wg0", uptime=5.0, data_path="plain")
+    return snapshot(
+        node.inner.mesh, interface="wg0", uptime=5.0, data_path="plain", now=node.world.now
+    )
 
 
 def test_a_node_alone_shows_itself():

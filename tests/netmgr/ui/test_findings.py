@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from netmgr.model import ConflictView, Finding, Level
 from netmgr.ui.findings import lines, of_snapshot
-from tests.netmgr.views import BOB, CAROL, SNAPSHOT
+from tests.netmgr.views import BOB, CAROL, REFUSAL, SNAPSHOT
 
 WELL = replace(SNAPSHOT, peers=(BOB,), conflicts=())
 
@@ -51,6 +51,25 @@ def test_a_refused_claim_says_how_it_is_repaired():
     assert first.level is second.level is Level.FAIL
     assert "wg_netmanager accept bob ff-1" in first.todo
     assert second.text.startswith("a node: ff-2")
+
+
+def test_who_is_refused_by_others_is_told_that_and_not_to_accept_the_owner():
+    rival = ConflictView(
+        "ff-1", "alice", "10.1.1.1", "claims a name that belongs to another", 2
+    )
+    refused = replace(WELL, peers=(), conflicts=(rival,), refusals=(REFUSAL,))
+    _, found = of_snapshot(refused)
+    assert found == Finding(Level.FAIL, "identity", REFUSAL.text, REFUSAL.todo)
+    _, found = of_snapshot(replace(refused, peers=(BOB,)))
+    assert found.level is Level.WARN
+
+
+def test_who_claims_the_name_of_this_node_is_not_to_be_accepted():
+    rival = ConflictView(
+        "ff-1", "alice", "10.1.1.7", "claims a name that belongs to another", 2
+    )
+    _, found = of_snapshot(replace(WELL, conflicts=(rival,)))
+    assert "accept" not in found.todo and "this node" in found.todo
 
 
 def test_a_line_has_no_escapes_and_ends_with_the_next_step():
