@@ -149,13 +149,18 @@ class RouteView:
 
 @dataclass(frozen=True, slots=True)
 class ConflictView:
-    """A claim that was refused: by whom, of what, and why; `count` times."""
+    """A claim that was refused: by whom, of what, and why; `count` times.
+
+    It was last heard `age` seconds ago; `live` says that who claims it was here of late.
+    """
 
     fingerprint: str
     name: str
     address: str
     why: str
     count: int
+    age: float = 0.0
+    live: bool = True
 
 
 @dataclass(frozen=True, slots=True)

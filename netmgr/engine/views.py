@@ -1,6 +1,7 @@
 """The mesh as people and programs are shown it: one snapshot of everything."""
 
 from netmgr.engine.common import text
+from netmgr.engine.conflicts import LIVE
 from netmgr.engine.mesh import Mesh
 from netmgr.engine.remote import Direct, Remote, Via
 from netmgr.engine.signing import address6, fingerprint
@@ -33,7 +34,7 @@ def snapshot(
         seeds=tuple(str(seed.peer.place) for seed in mesh.contacts.seeds),
         peers=tuple(_peer(mesh, remote) for remote in remotes),
         routes=_routes(mesh, remotes),
-        conflicts=_conflicts(mesh),
+        conflicts=_conflicts(mesh, now),
         drops=tuple((reason.value, count) for reason, count in context.out.drops.items()),
         digest=context.objects.total_digest().hex(),
         refusals=mesh.members.refusals.views(now),
@@ -107,7 +108,7 @@ def _kind(prefix: Prefix) -> str:
     return "exit" if prefix.length == 0 else "subnet"
 
 
-def _conflicts(mesh: Mesh) -> tuple[ConflictView, ...]:
+def _conflicts(mesh: Mesh, now: float) -> tuple[ConflictView, ...]:
     return tuple(
         ConflictView(
             fingerprint(conflict.claim.identity),
@@ -115,6 +116,8 @@ def _conflicts(mesh: Mesh) -> tuple[ConflictView, ...]:
             text(conflict.claim.address),
             conflict.reason.value,
             conflict.count,
+            now - conflict.at,
+            now - conflict.knocked_at < LIVE,
         )
-        for conflict in mesh.context.trust.conflicts.values()
+        for conflict in mesh.members.conflicts.current(now)
     )

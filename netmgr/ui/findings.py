@@ -10,6 +10,7 @@ from netmgr.model import Finding, Level, PeerView, Snapshot
 
 _ALONE_AFTER: Final = 30.0
 _SHOWN: Final = 4
+_MINUTE: Final = 60.0
 _WIDTH: Final = 10
 
 
@@ -72,6 +73,7 @@ def _conflicts(snapshot: Snapshot) -> Iterator[Finding]:
             continue
         who = f"{claim.name} {claim.address}".strip() or "a node"
         text = f"{who}: {claim.fingerprint} {claim.why}; refused {claim.count} times"
+        text += f", last {claim.age / _MINUTE:.0f} min ago" if claim.age >= _MINUTE else ""
         todo = "an address of the subnet is to be chosen there"
         if claim.name == snapshot.name or claim.address == snapshot.address:
             todo = "that is this node: one of the two needs another name and address"
@@ -80,4 +82,5 @@ def _conflicts(snapshot: Snapshot) -> Iterator[Finding]:
                 f"if {claim.name} was reinstalled: wg_netmanager accept {claim.name} "
                 f"{claim.fingerprint}; if not, give that node another name and address"
             )
-        yield Finding(Level.FAIL, "identity", text, todo)
+        level = Level.FAIL if claim.live else Level.WARN
+        yield Finding(level, "identity", text, todo)

@@ -203,7 +203,8 @@ def ago(seconds: float) -> str:
 
 def _conflict(claim: ConflictView) -> str:
     who = f"{claim.name} {claim.address}".strip() or "somebody"
-    return f"{who} ({claim.fingerprint}): {claim.why}, {claim.count} times"
+    times = f"{claim.count} times, last {ago(claim.age)}"
+    return f"{who} ({claim.fingerprint}): {claim.why}, {times}"
 
 
 def _clean(text: str) -> str:

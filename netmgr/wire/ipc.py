@@ -97,6 +97,8 @@ def _conflict(fields: "_Fields") -> ConflictView:
         address=fields.text("address"),
         why=fields.text("why"),
         count=fields.whole("count"),
+        age=fields.number("age"),
+        live=fields.flag("live"),
     )
 
 

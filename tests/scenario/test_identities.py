@@ -74,6 +74,7 @@ def test_who_was_reinstalled_and_accepted_is_met_again_after_its_name_is_forgott
         people(node, "forget", "laptop")
         meet(vps, office, laptop)
         assert how(node, laptop) is How.MET
+        assert not node.inner.mesh.members.conflicts.current(vps.world.now)
 
 
 def test_who_was_reinstalled_is_met_where_its_name_is_forgotten():

@@ -53,6 +53,14 @@ def test_a_refused_claim_says_how_it_is_repaired():
     assert second.text.startswith("a node: ff-2")
 
 
+def test_a_claim_of_who_is_not_there_is_a_warning_with_its_age():
+    (old,) = SNAPSHOT.conflicts
+    old = replace(old, live=False, age=600.0)
+    _, found = of_snapshot(replace(WELL, conflicts=(old,)))
+    assert found.level is Level.WARN
+    assert found.text.endswith("refused 2 times, last 10 min ago")
+
+
 def test_who_is_refused_by_others_is_told_that_and_not_to_accept_the_owner():
     rival = ConflictView(
         "ff-1", "alice", "10.1.1.1", "claims a name that belongs to another", 2

@@ -19,7 +19,8 @@ def test_status_tells_the_node_and_its_peers():
     assert "interface:    wg0, port 50001" in lines
     assert "up:           1 d 1 h" in lines
     assert "nodes:        2 of 3 reached" in lines
-    assert "refused:      bob 10.1.1.2 (cccc-3333): name belongs to another, 2 times" in lines
+    refused = "bob 10.1.1.2 (cccc-3333): name belongs to another, 2 times, last now"
+    assert f"refused:      {refused}" in lines
     assert "dropped:      3: does not decrypt" in lines
     assert not any(line.startswith("data path") or "none" in line for line in lines)
     assert lines[-4].startswith("NAME")
