@@ -111,8 +111,8 @@ class PeerView:
     """One other node as it is seen from here; `path` is direct, lan, relayed or none.
 
     `via` are the names of relays on the way, `tried` the places that do not answer while there
-    is no direct way. `trust` is file, met or heard. Times are seconds,
-    `rtt` is None if never measured; `loss` is a share.
+    is no direct way. `trust` is file, person, met or heard; `left` says that it said goodbye.
+    Times are seconds, `rtt` is None if never measured; `loss` is a share.
     """
 
     name: str
@@ -131,6 +131,7 @@ class PeerView:
     trust: str
     routes: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

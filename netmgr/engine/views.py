@@ -10,7 +10,7 @@ from netmgr.model import ConflictView, PeerView, RouteView, Snapshot
 from netmgr.wire.objects import MAX_LOSS
 from wgpy.model import Prefix
 
-_TRUST = {How.FILE: "file", How.PERSON: "file", How.MET: "met", None: "heard"}
+_TRUST = {How.FILE: "file", How.PERSON: "person", How.MET: "met", None: "heard"}
 
 
 def snapshot(
@@ -70,6 +70,7 @@ def _peer(mesh: Mesh, remote: Remote) -> PeerView:
         trust=_TRUST[context.trust.how(remote.identity)],
         routes=tuple(str(offer.prefix) for offer in offers),
         tried=() if remote.up else tuple(str(place) for place in remote.places.trials),
+        left=context.objects.has_left(remote.identity),
     )
 
 

@@ -16,9 +16,10 @@ _WIDTH: Final = 10
 
 def of_snapshot(snapshot: Snapshot) -> Iterator[Finding]:
     """Yield what is to be said of a running node."""
-    reached = [peer for peer in snapshot.peers if peer.reachable]
-    yield from _peers(snapshot, reached)
-    for peer in snapshot.peers:
+    there = [peer for peer in snapshot.peers if not peer.left]
+    reached = [peer for peer in there if peer.reachable]
+    yield from _peers(snapshot, there, reached)
+    for peer in there:
         yield from _peer(peer)
     for refusal in snapshot.refusals:
         level = Level.WARN if reached else Level.FAIL
@@ -34,9 +35,13 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
         yield "".join(each if each.isprintable() else "?" for each in line)
 
 
-def _peers(snapshot: Snapshot, reached: Sequence[PeerView]) -> Iterator[Finding]:
-    text = f"{len(reached)} of {len(snapshot.peers)} other nodes are reached"
-    if reached:
+def _peers(
+    snapshot: Snapshot, there: Sequence[PeerView], reached: Sequence[PeerView]
+) -> Iterator[Finding]:
+    left = len(snapshot.peers) - len(there)
+    text = f"{len(reached)} of {len(there)} other nodes are reached"
+    text += f", {left} left" if left else ""
+    if reached or (left and not there):
         yield Finding(Level.OK, "mesh", text)
     elif snapshot.uptime < _ALONE_AFTER:
         yield Finding(Level.WARN, "mesh", f"{text}; the node has just begun", "ask again soon")

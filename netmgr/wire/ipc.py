@@ -65,6 +65,7 @@ def _peer(fields: "_Fields") -> PeerView:
         trust=fields.text("trust"),
         routes=fields.texts("routes"),
         tried=fields.texts("tried"),
+        left=fields.flag("left"),
     )
 
 

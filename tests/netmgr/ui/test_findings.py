@@ -35,6 +35,14 @@ def test_a_node_that_is_not_reached_is_a_warning_with_its_places():
     assert "forget bob" in found.todo
 
 
+def test_a_node_that_left_on_purpose_is_no_worry():
+    gone = replace(BOB, reachable=False, path="none", left=True)
+    for others, text in (((), "0 of 0"), ((CAROL,), "1 of 1")):
+        first, *more = of_snapshot(replace(WELL, peers=(gone, *others)))
+        assert first == Finding(Level.OK, "mesh", f"{text} other nodes are reached, 1 left")
+        assert {each.level for each in more} <= {Level.OK}
+
+
 def test_a_node_alone_fails_unless_it_has_just_begun_or_knows_of_nobody():
     alone = replace(WELL, peers=())
     assert [each.level for each in of_snapshot(alone)] == [Level.FAIL]
