@@ -111,8 +111,8 @@ class PeerView:
     """One other node as it is seen from here; `path` is direct, lan, relayed or none.
 
     `via` are the names of relays on the way, `tried` the places that do not answer while there
-    is no direct way. `trust` is file, met or heard. Times are seconds,
-    `rtt` is None if never measured; `loss` is a share.
+    is no direct way. `trust` is file, person, met or heard; `left` says that it said goodbye.
+    Times are seconds, `rtt` is None if never measured; `loss` is a share.
     """
 
     name: str
@@ -131,6 +131,7 @@ class PeerView:
     trust: str
     routes: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +150,55 @@ class RouteView:
 
 @dataclass(frozen=True, slots=True)
 class ConflictView:
-    """A claim that was refused: by whom, of what, and why; `count` times."""
+    """A claim that was refused: by whom, of what, and why; `count` times.
+
+    It was last heard `age` seconds ago; `live` says that who claims it was here of late.
+    """
 
     fingerprint: str
     name: str
     address: str
     why: str
     count: int
+    age: float = 0.0
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalView:
+    """A place that refuses this node, whose fingerprint is `own`.
+
+    What this node says it is belongs there to another; `same_name` and `same_address` tell
+    which of its two this node claims as well.
+    """
+
+    place: str
+    name: str
+    address: str
+    fingerprint: str
+    same_name: bool
+    same_address: bool
+    own: str
+
+    @property
+    def text(self) -> str:
+        """What is wrong, in words."""
+        what = f"the name {self.name} belongs to {self.fingerprint} ({self.address})"
+        if not self.same_name:
+            what = f"the address {self.address} belongs to {self.name} ({self.fingerprint})"
+        return f"{self.place} refuses this node: {what}"
+
+    @property
+    def todo(self) -> str:
+        """What a person can do about it."""
+        options = [("-n", self.same_name), ("-a", self.same_address)]
+        choose = "choose another " + " and ".join(one for one, same in options if same)
+        if not self.same_name:
+            return choose
+        accept = f"wg_netmanager accept {self.name} {self.own}"
+        return (
+            f"{choose}, or, if this is that machine reinstalled, type on the others: {accept}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +224,11 @@ class Snapshot:
     conflicts: tuple[ConflictView, ...] = ()
     drops: tuple[tuple[str, int], ...] = field(default=())
     digest: str = ""
+<<<<<<< HEAD
     unheard: tuple[str, ...] = ()
+=======
+    refusals: tuple[RefusalView, ...] = ()
+>>>>>>> trust
 
 
 # --- what doctor finds ---

@@ -159,12 +159,18 @@ class Network:
 
     def snapshot(self) -> Snapshot:
         """Return everything that is known at the moment."""
+<<<<<<< HEAD
         status = self.node.status()
         found = snapshot(
+=======
+        now = clock.now()
+        return snapshot(
+>>>>>>> trust
             self.host.mesh,
             interface=self.node.name,
-            uptime=clock.now() - self._began_at,
-            data_path=status.data_path,
+            uptime=now - self._began_at,
+            data_path=self.node.status().data_path,
+            now=now,
         )
         return replace(found, unheard=self.host.mesh.ways.unheard())
 
