@@ -100,7 +100,7 @@ class World:
         owner = self._owner
         try:
             found = interfaces((owner.node.name,))
-        except OSError:
+        except (OSError, EOFError):  # or our own was deleted
             return
         self._lan.refresh(found)
         port = owner.settings.listen_port
