@@ -37,6 +37,7 @@ def snapshot(
         conflicts=_conflicts(mesh, now),
         drops=tuple((reason.value, count) for reason, count in context.out.drops.items()),
         digest=context.objects.total_digest().hex(),
+        unheard=mesh.ways.unheard(),
         refusals=mesh.members.refusals.views(now),
     )
 

@@ -21,15 +21,12 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[Finding]:
     yield from _peers(snapshot, there, reached)
     for peer in there:
         yield from _peer(peer)
-<<<<<<< HEAD
     for each in snapshot.unheard:
         text = f"{each}: no node of that name was ever heard of"
         yield Finding(Level.WARN, "via", text, "is the name right? does that node run?")
-=======
     for refusal in snapshot.refusals:
         level = Level.WARN if reached else Level.FAIL
         yield Finding(level, "identity", refusal.text, refusal.todo)
->>>>>>> trust
     yield from _conflicts(snapshot)
 
 

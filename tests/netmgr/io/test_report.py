@@ -1,19 +1,15 @@
-<<<<<<< HEAD
 """What the log of a node says, and how much of it by default."""
 
 import json
 import logging
 from collections.abc import Iterator
-=======
-"""Events as lines of a log."""
->>>>>>> trust
 
 import pytest
 
 from netmgr import events
 from netmgr.errors import Reason
-<<<<<<< HEAD
 from netmgr.io import report
+from tests.netmgr.views import REFUSAL
 from wgpy.model import Endpoint
 
 HAPPENED = (
@@ -86,9 +82,6 @@ def test_what_an_operator_is_to_look_at_is_a_warning(event: events.Event, level:
     found, text = report.line_of(event)
     assert found == level
     assert "\n" not in text
-=======
-from netmgr.io.report import line_of
-from tests.netmgr.views import REFUSAL
 
 
 @pytest.mark.parametrize(
@@ -100,16 +93,15 @@ from tests.netmgr.views import REFUSAL
     ],
 )
 def test_a_refused_claim_is_to_be_accepted_only_where_that_can_be(reason, is_ours, todo):
-    _, line = line_of(events.ClaimRefused("bob", "10.1.1.2", "ff-1", reason, is_ours))
+    _, line = report.line_of(events.ClaimRefused("bob", "10.1.1.2", "ff-1", reason, is_ours))
     assert line.endswith(todo)
     assert ("accept" in line) is ("accept" in todo)
 
 
 def test_who_is_refused_itself_reads_what_to_do():
-    _, line = line_of(events.NodeRefused(REFUSAL))
+    _, line = report.line_of(events.NodeRefused(REFUSAL))
     assert line == (
         "192.0.2.1:1 refuses this node: the name alice belongs to ff-1 (10.1.1.1): "
         "choose another -n and -a, or, if this is that machine reinstalled, type on the "
         "others: wg_netmanager accept alice aaaa-1111"
     )
->>>>>>> trust
