@@ -283,8 +283,7 @@ class Members:
         if pin is None:
             return
         self._vouch([remote.identity])
-        who = fingerprint(remote.identity)
-        self._tell(events.NodePinned(pin.name, text(pin.address), who))
+        self._tell(events.NodePinned(pin.name, text(pin.address), fingerprint(identity)))
         self._context.out.effects.append(Save())
         for former in before:
             given_up = Claim(former.name, former.address or None, identity)
@@ -310,6 +309,8 @@ class Members:
         trust = self._context.trust
         claim = self._context.trust.claimed(identity)
         address = claim.address if claim is not None and claim.name == name else None
+        if address and not trust.in_subnet(address):
+            raise ConfigError(f"{name} claims {text(address)}, which no node of the subnet has")
         if self._replace(name, address or b"", identity, How.PERSON, now):
             return
         pinned = trust.pinned(name)

@@ -577,6 +577,22 @@ def test_a_person_gives_a_name_away_by_an_object_for_all():
             members.accept(name, identity, 0.0)
 
 
+@pytest.mark.parametrize("address", ["8.8.8.8", "10.1.1.0", "10.1.1.255"])
+def test_a_claim_that_can_never_hold_is_not_accepted(address):
+    members, context = made()
+    hear(members, EVE.record(1, "eve", address))
+    with pytest.raises(ConfigError, match=f"eve claims {address}, which no node"):
+        members.accept("eve", EVE.public, 0.0)
+    assert context.trust.pinned("eve") is None
+
+
+def test_the_name_of_this_node_is_not_given_away():
+    members, _ = made()
+    hear(members, EVE.record(1, "me", "10.1.1.7"))
+    with pytest.raises(ConfigError, match="me is this node itself"):
+        members.accept("me", EVE.public, 0.0)
+
+
 def test_a_changed_file_is_followed():
     members, context = made(FILED)
     hear(members, FRED.record(), EVE.record(1, "eve", "10.1.1.9"))
