@@ -132,6 +132,7 @@ def test_the_example_of_a_mesh_joins_it_and_ends_cleanly(lab: Lab, end: str):
     child.wait_log(r"NodeJoined\(name='alice'", 10)
     child.wait_log(r"alice 10\.1\.1\.1 (none|lan|direct) (None|0\.\d+)", 10)
     lab.wait_ping(alice.ns, "10.1.1.5")
+    wait_until(lambda: alice.peers()["web"].reachable)
     if end == "signal":
         child.signal(signal.SIGTERM)
     else:

@@ -111,7 +111,7 @@ class Members:
         before = context.trust.claimed(identity)
         context.trust.claim(claim)
         if arrived:
-            context.trust.arrived(identity, now)
+            context.trust.arrived(identity)
         concerned = context.trust.rivals(claim)
         if before is not None:
             concerned |= context.trust.rivals(before)

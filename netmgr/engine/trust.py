@@ -10,8 +10,8 @@ A claim is (name, address) by an identity, in its signed Record. Rules, the firs
 - An identity that another took the place of, by the word of a person, does not get that name
   and address back, also when they are forgotten: a person may give them back.
 - A claim that was only heard holds until another contradicts it. Of unmet claims for one name
-  or address that counts whose identity was last at the door, before those only heard of, and
-  these before those that left or were not heard of for long; of equals none is used.
+  or address those that left, or were not heard of for long, count less than others; of equals
+  none is used.
 
 An identity has one pin from meeting: who takes another name or address gives up those before,
 so nobody collects them. What is refused is never merged and never forgotten by itself: people
@@ -30,8 +30,6 @@ from wgpy.model import Prefix
 
 # Identities that others took the place of; the oldest are forgotten.
 MAX_REPLACED: Final = 1024
-# Seconds in which who was at the door is not displaced by another: time to be met.
-ARRIVAL_HOLDS: Final = 5.0
 # Identities pinned for being met; who is met beyond them stays a stranger.
 MAX_MET: Final = 4096
 
@@ -46,7 +44,7 @@ class How(Enum):
 
 
 _RANKS: Final = list(How)
-# How far a claim weighs among unmet ones; the time at which it was at the door weighs more.
+# How far a claim weighs among unmet ones.
 _RESTING: Final = float("-inf")
 _HEARD: Final = -1.0
 K = TypeVar("K", str, bytes)
@@ -209,15 +207,10 @@ class Trust:
         if old.address is not None:
             _remove(self._by_address, old.address, identity)
 
-    def arrived(self, identity: bytes, now: float) -> None:
-        """Note that who claims is there: that counts, unless another has just come."""
-        if self._is_replaced(identity):
-            return
-        claim = self._claims[identity]
-        rivals = self._by_name[claim.name] | self._by_address.get(claim.address or b"", set())
-        last = max(map(self._weight, rivals))
-        if last <= _HEARD or now - last >= ARRIVAL_HOLDS:
-            self._weights[identity] = now
+    def arrived(self, identity: bytes) -> None:
+        """Note that who claims is there: it does not rest any more."""
+        if self._weights.get(identity) == _RESTING:
+            del self._weights[identity]
 
     def rest(self, identity: bytes) -> set[bytes]:
         """Note that an identity left, or was not heard of for long; return its rivals."""

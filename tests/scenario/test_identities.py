@@ -90,7 +90,7 @@ def test_who_was_reinstalled_is_met_where_its_name_is_forgotten():
     meet(vps, office, laptop)
 
 
-def test_who_joins_later_finds_the_one_of_two_with_one_name_that_is_there():
+def test_who_joins_later_is_told_by_a_person_which_of_two_with_one_name_to_believe():
     vps, office, laptop = fleet()
     new = reinstall(laptop)
     vps.world.run_for(40.0)
@@ -98,6 +98,8 @@ def test_who_joins_later_finds_the_one_of_two_with_one_name_that_is_there():
         people(node, "accept", "laptop", new)
     meet(vps, office, laptop)
     late = Node(vps.world, "late", "10.1.1.4", "192.0.2.4", SEEDS)
+    meet(vps, office, late)
+    people(late, "accept", "laptop", new)
     meet(vps, office, laptop, late)
     assert how(late, laptop) is How.MET
 

@@ -131,7 +131,7 @@ class Member:
 
     def _save(self) -> Saved:
         context = self.mesh.context
-        return context.trust.pins(), list(context.objects.blobs()), self.mesh.places()
+        return context.trust.lasting(), list(context.objects.blobs()), self.mesh.places()
 
     # --- the world of its device ---
 

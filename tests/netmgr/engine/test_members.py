@@ -511,16 +511,6 @@ def test_a_node_that_is_forgotten_makes_room_for_its_successor():
     assert Other("nobody").public not in context.remotes
 
 
-def test_of_two_who_were_never_met_who_is_there_is_let_in():
-    members, context = made()
-    hear(members, BOB.record(), EVE.record())
-    assert not is_in(context, BOB) and not is_in(context, EVE)
-    members.heard(EVE.public, 1.0, arrived=True)
-    assert is_in(context, EVE) and not is_in(context, BOB)
-    members.receive_untrusted(BOB.record(2), DOOR, 9.0)
-    assert is_in(context, BOB) and not is_in(context, EVE)
-
-
 def test_who_said_goodbye_or_is_not_heard_of_gives_its_name_to_who_is_there():
     members, context = made()
     hear(members, BOB.record(), EVE.record(), BOB.leave(2))

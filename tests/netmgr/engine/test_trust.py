@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netmgr.engine import trust
-from netmgr.engine.trust import ARRIVAL_HOLDS, Claim, How, Pin, Trust
+from netmgr.engine.trust import Claim, How, Pin, Trust
 from netmgr.errors import Reason
 from wgpy.model import Prefix
 
@@ -391,7 +391,7 @@ def test_who_was_replaced_stays_replaced_when_the_name_is_forgotten_and_after_a_
     claimed(again, B, "alice", ONE)
     for each in (one, again):
         assert each.judge(A) is Reason.REPLACED and each.judge(B) is None
-        each.arrived(A, 9.0)
+        each.arrived(A)
         assert each.judge(B) is None
         claimed(each, A, "carol", TWO)
         assert each.judge(A) is None
@@ -420,28 +420,29 @@ def test_the_file_and_the_newest_of_many_are_remembered(monkeypatch):
     assert [pin.identity for pin in one.lasting() if pin.how is How.REPLACED] == [B]
 
 
-def test_of_unmet_claims_that_of_who_came_to_the_door_counts_and_then_that_of_the_next():
+def test_of_unmet_claims_none_counts_whoever_comes_to_the_door():
     one = trusting()
-    for identity in (A, B, C):
+    for identity in (A, B):
         claimed(one, identity, "alice", ONE)
-    one.arrived(A, 1.0)
-    assert [one.judge(each) for each in (A, B, C)] == [None, *[Reason.NAME_TAKEN] * 2]
-    assert one.rivals(Claim("alice", ONE, C)) == {A}
-    one.arrived(B, 2.0)
-    claimed(one, A, "alice", ONE)
-    assert one.judge(A) is None
-    one.arrived(B, 1.0 + ARRIVAL_HOLDS)
-    assert (one.judge(A), one.judge(B)) == (Reason.NAME_TAKEN, None)
-    one.withdraw(B)
-    claimed(one, B, "alice", ONE)
-    assert one.judge(A) is None
+    one.arrived(A)
+    assert [one.judge(each) for each in (A, B)] == [Reason.NAME_TAKEN] * 2
+
+
+def test_who_left_and_comes_to_the_door_is_no_less_than_others():
+    one = trusting()
+    for identity in (A, B):
+        claimed(one, identity, "alice", ONE)
+    one.rest(A)
+    assert [one.judge(each) for each in (A, B)] == [Reason.NAME_TAKEN, None]
+    one.arrived(A)
+    assert [one.judge(each) for each in (A, B)] == [Reason.NAME_TAKEN] * 2
 
 
 def test_who_is_met_keeps_its_name_whoever_comes_to_the_door():
     one = trusting(Pin("alice", ONE, A, How.MET))
     claimed(one, A, "alice", ONE)
     claimed(one, B, "alice", ONE)
-    one.arrived(B, 1.0)
+    one.arrived(B)
     assert (one.judge(A), one.judge(B)) == (None, Reason.NAME_TAKEN)
 
 
