@@ -102,8 +102,13 @@ class Context:
         return link_local or any(covers(each, host) for each in self.networks)
 
     def is_outside(self, endpoint: Endpoint) -> bool:
-        """Tell whether a place is one host outside of the tunnel: where datagrams can go."""
-        return is_place(endpoint, self.settings.network.subnet, self.keys.net_id)
+        """Tell whether a place is one host outside of the tunnel: where datagrams can go.
+
+        Our LAN is outside, also where the subnet of the network is so wide that it holds it.
+        """
+        subnet, net_id = self.settings.network.subnet, self.keys.net_id
+        near = via_id(endpoint) is None and self.is_near(endpoint)
+        return near or is_place(endpoint, subnet, net_id)
 
     def is_tunnelled(self, endpoint: Endpoint) -> bool:
         """Tell whether what is sent to a place goes into the tunnel, and proves nothing."""

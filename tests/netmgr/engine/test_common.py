@@ -76,6 +76,16 @@ def test_what_the_host_sends_into_the_tunnel_is_no_place_but_on_our_lan():
     assert context.placed([Candidate(far, Kind.LOCAL)]) == [Candidate(far, Kind.OBSERVED)]
 
 
+def test_our_lan_is_outside_though_the_subnet_holds_it():
+    context = surroundings()
+    inside = Endpoint(v4("10.1.1.77"), 1)
+    assert not context.is_outside(inside)
+    context.networks = (prefix("10.1.1.64/26"),)
+    assert context.is_outside(inside)
+    assert not context.is_outside(Endpoint(v4("10.1.1.7"), 1))
+    assert not context.is_outside(via(bytes(8)))
+
+
 def test_a_node_is_static_if_the_file_names_its_address():
     context = surroundings(peers=[static(address=v4("10.1.1.2"))])
     members = Members(context)
