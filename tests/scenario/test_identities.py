@@ -101,7 +101,7 @@ def test_who_joins_later_is_told_by_a_person_which_of_two_with_one_name_to_belie
     meet(vps, office, late)
     people(late, "accept", "laptop", new)
     meet(vps, office, laptop, late)
-    assert how(late, laptop) is How.MET
+    assert how(late, laptop) is How.PERSON
 
 
 def refusals(node: Node) -> list[RefusalView]:
