@@ -302,9 +302,9 @@ class Mesh:
         self._settle(now)
 
     def leave(self, now: float) -> None:
-        """Say goodbye to everybody."""
+        """Say goodbye to everybody whom a direct way leads to, neighbour or not."""
         self.announcer.leave(now)
-        self._flood(now)
+        self._flood([one for one in self.context.remotes.values() if one.up], now)
 
     # --- inside ---
 
@@ -366,13 +366,13 @@ class Mesh:
         news = self.context.objects.has_floods
         self._flood_at = max(now, self._flooded_at + FLOOD_GAP) if news else _NEVER
         if self._flood_at <= now:
-            self._flood(now)
+            self._flood(self.upkeep.neighbours(), now)
 
-    def _flood(self, now: float) -> None:
-        """Pass on what is new to all neighbours but those who told us."""
+    def _flood(self, remotes: Iterable[Remote], now: float) -> None:
+        """Pass on what is new to all of these but those who told us."""
         self._flood_at, self._flooded_at = _NEVER, now
         floods = thrift.passed_on(self.context, self.context.objects.take_floods())
-        for remote in self.upkeep.neighbours():
+        for remote in remotes:
             blobs = [blob for blob, tellers in floods if remote.short not in tellers]
             self._send_all(remote, control.pack_objects(blobs))
 

@@ -12,9 +12,14 @@ NAMES = ("alice", "bob", "carol", "dave", "eve")
 
 
 def nodes(
-    count: int = 3, *, world: World | None = None, seed: int = 1, **options: object
+    count: int = 3,
+    *,
+    world: World | None = None,
+    seed: int = 1,
+    met: bool = True,
+    **options: object,
 ) -> list[Node]:
-    """Return the first so many nodes, the first of them in everybody's file; all have met."""
+    """Return the first so many nodes, the first in everybody's file; if `met`, all have."""
     world = world or World(seed)
     made = [
         Node(
@@ -27,7 +32,8 @@ def nodes(
         )
         for number, name in enumerate(NAMES[:count], 1)
     ]
-    meet(world, made)
+    if met:
+        meet(world, made)
     return made
 
 

@@ -22,7 +22,7 @@ from tests.netmgr.engine.scenes import all_direct, cut, nodes, seen, until
 from tests.netmgr.engine.surroundings import Other
 from tests.sim.meshes import Node, everybody_reaches_everybody, static
 from tests.sim.tunnel import prefix, v4
-from tests.sim.world import World
+from tests.sim.world import Link, World
 from wgpy.errors import ConfigError
 from wgpy.model import Endpoint, PublicKey, Secret
 from wgpy.wire.detour import via
@@ -317,6 +317,18 @@ def test_nodes_that_say_goodbye_are_down_at_once_and_back_when_they_return():
     assert (alice.way(bob), carol.way(bob)) == ("", "")
     bob.restart()
     assert bob.world.run_while(lambda: not everybody_reaches_everybody([alice, bob, carol]), 3)
+
+
+def test_who_was_met_but_is_no_neighbour_yet_hears_the_goodbye():
+    alice, bob = nodes(2, met=False)
+    world = alice.world
+    for pair in ((alice.host, bob.host), (bob.host, alice.host)):
+        world.links[pair] = Link(latency=0.001)
+    assert world.run_while(lambda: not alice.way(bob), 3)
+    assert bob.inner.mesh.upkeep.neighbours() == []
+    bob.inner.mesh.leave(world.now)
+    bob.inner.settle(world.now)
+    assert world.run_while(lambda: alice.way(bob) != "", 0.1)
 
 
 _PAIR = nodes(2)

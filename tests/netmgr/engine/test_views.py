@@ -100,7 +100,6 @@ def test_refused_claims_are_shown():
     body = objects.encode_record(Record("alice", bob.settings.address, 0))
     mesh, now = carol.inner.mesh, carol.world.now
     mesh.announcer._sign(objects.RECORD, body, now)  # noqa: SLF001
-    mesh._flood(0.0)  # noqa: SLF001
     carol.inner.settle(now)
     alice.world.run_for(1.0)
     (view,) = shown(alice).conflicts
