@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from netmgr import effects
 from netmgr.engine.host import Host
-from netmgr.engine.plan import FORWARDING, RoutesWanted, plan
+from netmgr.engine.plan import FORWARDING, Quarrels, RoutesWanted, plan
 from netmgr.engine.remote import Direct
 from netmgr.io import report
 from netmgr.io.admin_port import AdminPort
@@ -18,12 +18,16 @@ from netmgr.io.lan import LanPort
 from netmgr.io.names import Resolver
 from netmgr.model import HostPort, Settings
 from wgpy.engine import quick
-from wgpy.hostmodel import Step
+from wgpy.errors import ConfigError
+from wgpy.hostmodel import HostState, Step
 from wgpy.model import DeviceChange, Endpoint, InterfaceAddress, Prefix
 from wgpy.node import Node
 from wgpy.wire.text import mask
 
 _DEFAULT: Final = Prefix(bytes(4), 0)
+# Seconds between looks at what no notification tells of: the firewall, kernel settings. One
+# takes 8 ms of processor time.
+_LOOK_INTERVAL: Final = 5.0
 
 
 class Owner(Protocol):
@@ -154,6 +158,7 @@ class _Routes:
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
         self._told: set[str] = set()
+        self._quarrels = Quarrels()
 
     async def start(self, addresses: Sequence[InterfaceAddress]) -> None:
         """Take back what a node that was killed has left, and make what is wanted.
@@ -190,18 +195,28 @@ class _Routes:
     async def _run(self) -> None:
         assert self._gateway is not None, "start comes first"
         while True:
-            await self._again.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._again.wait(), self._pause())
             self._again.clear()
             try:
                 faults = await self._gateway.apply(self._plan, FORWARDING.values())
             except OSError as error:
                 faults = (f"routes of this host: {error.strerror}",)
+            except ConfigError as error:
+                faults = (str(error),)
             for fault in faults:
                 self._tell(fault)
 
+    def _offered(self) -> tuple[Prefix, ...]:
+        settings = self._owner.settings
+        return settings.routes + ((_DEFAULT,) if settings.exit_node else ())
+
+    def _pause(self) -> float | None:
+        """Return the seconds until the next look; None if changes are told anyway."""
+        return _LOOK_INTERVAL if self.through or self._offered() else None
+
     def _plan(self, around: Surroundings) -> Sequence[Step]:
-        settings, node = self._owner.settings, self._owner.node
-        offered = settings.routes + ((_DEFAULT,) if settings.exit_node else ())
+        node = self._owner.node
         remotes = self._owner.host.mesh.context.remotes.values()
         used = {one.way.endpoint.host for one in remotes if isinstance(one.way, Direct)}
         planned = plan(
@@ -210,7 +225,7 @@ class _Routes:
                 tuple(mask(*address) for address in self._addresses),
                 self._addresses,
                 self.through,
-                offered,
+                self._offered(),
                 tuple(sorted(used)),
             ),
             around.state,
@@ -220,7 +235,20 @@ class _Routes:
             self._tell(f"route refused: {refused}")
         if node.status().fwmark != planned.mark:
             node.configure(DeviceChange(fwmark=planned.mark))
-        return planned.steps
+        self._tell_if_down(around.state)
+        steps, left = self._quarrels.settle(planned.steps, around.state)
+        for line in left:
+            self._tell(line)
+        return steps
+
+    def _tell_if_down(self, state: HostState) -> None:
+        """Say so once each time that somebody has set the interface down; it stays so."""
+        name = self._owner.node.name
+        line = f"{name} is down, by somebody: no traffic until `ip link set {name} up`"
+        if state.interface is not None and not state.interface.up:
+            self._tell(line)
+        else:
+            self._told.discard(line)
 
     def _tell(self, line: str) -> None:
         if line not in self._told:
