@@ -25,9 +25,10 @@ from wgpy.node import Node
 from wgpy.wire.text import mask
 
 _DEFAULT: Final = Prefix(bytes(4), 0)
-# Seconds between looks at what no notification tells of: the firewall, kernel settings. One
-# takes 8 ms of processor time.
+# Seconds between looks at what no notification tells of: the firewall, kernel settings. Every
+# sixth one is at all else as well, which takes more than twice the processor time.
 _LOOK_INTERVAL: Final = 5.0
+_LOOKS_AT_ALL: Final = 6
 
 
 class Owner(Protocol):
@@ -194,9 +195,14 @@ class _Routes:
 
     async def _run(self) -> None:
         assert self._gateway is not None, "start comes first"
+        looks = 0
         while True:
-            with suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._again.wait(), self._pause())
+            except TimeoutError:
+                looks += 1
+                if looks % _LOOKS_AT_ALL and not await self._gateway.has_lost():
+                    continue
             self._again.clear()
             try:
                 faults = await self._gateway.apply(self._plan, FORWARDING.values())
