@@ -120,6 +120,7 @@ def _node(settings: Settings | None, running: Snapshot | None) -> Iterator[Findi
         text = f"{running.name} runs on {running.interface}, UDP port {running.listen_port}"
         yield Finding(Level.OK, "node", text)
         port, interface = running.listen_port, running.interface
+        yield from health.interface(interface)
     elif settings is not None:
         yield Finding(Level.WARN, "node", "it does not run", "start it")
         yield health.port(settings.listen_port)

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Final, Protocol
 
 from netmgr import effects
 from netmgr.engine.host import Host
-from netmgr.engine.plan import FORWARDING, RoutesWanted, plan
+from netmgr.engine.plan import FORWARDING, Quarrels, RoutesWanted, plan
 from netmgr.engine.remote import Direct
 from netmgr.io import report
 from netmgr.io.admin_port import AdminPort
@@ -18,16 +19,17 @@ from netmgr.io.lan import LanPort
 from netmgr.io.names import Resolver
 from netmgr.model import HostPort, Settings
 from wgpy.engine import quick
-from wgpy.hostmodel import Step
+from wgpy.errors import ConfigError
+from wgpy.hostmodel import HostState, Step
 from wgpy.model import DeviceChange, Endpoint, InterfaceAddress, Prefix
 from wgpy.node import Node
 from wgpy.wire.text import mask
 
-# Seconds between looks at the host: of kernel settings and firewalls nobody tells. A look
-# takes 9 ms of a processor, so it is rare where there is nothing but the own address.
-LOOK_INTERVAL: Final = 5.0
-IDLE_LOOK_INTERVAL: Final = 60.0
 _DEFAULT: Final = Prefix(bytes(4), 0)
+# Seconds between looks at what no notification tells of: the firewall, kernel settings. Every
+# sixth one is at all else as well, which takes more than twice the processor time.
+_LOOK_INTERVAL: Final = 5.0
+_LOOKS_AT_ALL: Final = 6
 
 
 class Owner(Protocol):
@@ -158,6 +160,7 @@ class _Routes:
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
         self._told: set[str] = set()
+        self._quarrels = Quarrels()
 
     async def start(self, addresses: Sequence[InterfaceAddress]) -> None:
         """Take back what a node that was killed has left, and make what is wanted.
@@ -194,25 +197,37 @@ class _Routes:
     async def _run(self) -> None:
         assert self._gateway is not None, "start comes first"
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), self._pause)
-            self._again.clear()
             try:
+                await self._until_due(self._gateway)
                 faults = await self._gateway.apply(self._plan, FORWARDING.values())
             except OSError as error:
                 faults = (f"routes of this host: {error.strerror}",)
+            except ConfigError as error:
+                faults = (str(error),)
             for fault in faults:
                 self._tell(fault)
 
-    @property
-    def _pause(self) -> float:
+    async def _until_due(self, gateway: GatewayThread) -> None:
+        """Wait until something is told to have changed, or a look finds that it has."""
+        for looks in count(1):
+            try:
+                await asyncio.wait_for(self._again.wait(), self._pause())
+            except TimeoutError:
+                if looks % _LOOKS_AT_ALL and not await gateway.has_lost():
+                    continue
+            self._again.clear()
+            return
+
+    def _offered(self) -> tuple[Prefix, ...]:
         settings = self._owner.settings
-        at_stake = self.through or settings.routes or settings.exit_node
-        return LOOK_INTERVAL if at_stake else IDLE_LOOK_INTERVAL
+        return settings.routes + ((_DEFAULT,) if settings.exit_node else ())
+
+    def _pause(self) -> float | None:
+        """Return the seconds until the next look; None if changes are told anyway."""
+        return _LOOK_INTERVAL if self.through or self._offered() else None
 
     def _plan(self, around: Surroundings) -> Sequence[Step]:
-        settings, node = self._owner.settings, self._owner.node
-        offered = settings.routes + ((_DEFAULT,) if settings.exit_node else ())
+        node = self._owner.node
         remotes = self._owner.host.mesh.context.remotes.values()
         used = {one.way.endpoint.host for one in remotes if isinstance(one.way, Direct)}
         planned = plan(
@@ -221,9 +236,9 @@ class _Routes:
                 tuple(mask(*address) for address in self._addresses),
                 self._addresses,
                 self.through,
-                offered,
+                self._offered(),
                 tuple(sorted(used)),
-                mtu=settings.mtu,
+                mtu=self._owner.settings.mtu,
             ),
             around.state,
             around.gateways,
@@ -232,7 +247,20 @@ class _Routes:
             self._tell(f"route refused: {refused}")
         if node.status().fwmark != planned.mark:
             node.configure(DeviceChange(fwmark=planned.mark))
-        return planned.steps
+        self._tell_if_down(around.state)
+        steps, left = self._quarrels.settle(planned.steps, around.state)
+        for line in left:
+            self._tell(line)
+        return steps
+
+    def _tell_if_down(self, state: HostState) -> None:
+        """Say so once each time that somebody has set the interface down; it stays so."""
+        name = self._owner.node.name
+        line = f"{name} is down, by somebody: no traffic until `ip link set {name} up`"
+        if state.interface is not None and not state.interface.up:
+            self._tell(line)
+        else:
+            self._told.discard(line)
 
     def _tell(self, line: str) -> None:
         if line not in self._told:

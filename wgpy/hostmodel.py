@@ -52,7 +52,9 @@ class Wanted:
     """An interface as its file describes it, endpoints resolved.
 
     `device` is complete: peers that it does not name are to go. Its `fwmark` 0 or None leaves
-    the mark to the plan. `mtu` None is "derive it from the path to the endpoints".
+    the mark to the plan. `mtu` None is "derive it from the path to the endpoints". With
+    `fails_closed` what the default route of a family does not take goes nowhere; with that of
+    IPv4, all of IPv6 does.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Wanted:
     dns_servers: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     hooks: Hooks = Hooks()
+    fails_closed: bool = False
 
 
 # --- changes ---
@@ -113,6 +116,14 @@ class AddRoute:
     name: str
     prefix: Prefix
     table: int = MAIN_TABLE
+
+
+@dataclass(frozen=True, slots=True)
+class AddUnreachable:
+    """Let what no other route of a table takes go nowhere, in one family (4 or 6)."""
+
+    family: int
+    table: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +188,14 @@ class RunHook:
 
 
 Recorded: TypeAlias = (
-    CreateInterface | AddAddress | AddRoute | AddRule | SetSysctl | SetFirewall | SetDns
+    CreateInterface
+    | AddAddress
+    | AddRoute
+    | AddUnreachable
+    | AddRule
+    | SetSysctl
+    | SetFirewall
+    | SetDns
 )
 Change: TypeAlias = Recorded | SetWireGuard | SetMtu | SetUp | RunHook
 
@@ -236,7 +254,8 @@ class HostState:
 
     `rules` are all, in order of priority; `tables` those that hold a route; `path_mtus` belong
     to the routes to the endpoints; `neighbours` are the addresses of the other interfaces, by
-    name. `done` are the changes that are on record as ours.
+    name; `unreachable` what `AddUnreachable` has made, (family, table). `done` are the changes
+    that are on record as ours.
     """
 
     interface: InterfaceState | None = None
@@ -252,4 +271,5 @@ class HostState:
     resolv_conf: str | None = None
     ssh: SshSession | None = None
     neighbours: tuple[tuple[str, InterfaceAddress], ...] = ()
+    unreachable: frozenset[tuple[int, int]] = frozenset()
     done: tuple[Recorded, ...] = ()

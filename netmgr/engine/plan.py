@@ -17,6 +17,8 @@ from wgpy.hostmodel import (
     SRC_VALID_MARK,
     V4,
     V6,
+    AddAddress,
+    AddRoute,
     CreateInterface,
     HostState,
     Recorded,
@@ -126,12 +128,48 @@ def plan(
     return RoutesPlan(
         (
             *(Undo(change) for change in reversed(ours) if not _is_kept(change, target)),
-            *(step for step in steps if not isinstance(step, _NotOurs)),
+            *(step for step in steps if _is_possible(step, present)),
             *(change for change in target if not _holds(change, present)),
         ),
         refused,
         marks[0] if marks else 0,
     )
+
+
+def _is_possible(step: Step, present: HostState) -> bool:
+    """Return whether a step of quick is ours; an interface that is down takes no routes."""
+    if isinstance(step, AddAddress | AddRoute):
+        return present.interface is not None and present.interface.up
+    return not isinstance(step, _NotOurs)
+
+
+class Quarrels:
+    """Settings of ours that somebody else sets back: set again once, then left to them.
+
+    What was on before, and not by us, is theirs from the first time on.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def settle(
+        self, steps: Sequence[Step], present: HostState
+    ) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+        """Return the steps that remain, and a line for each setting that is left."""
+        kept: list[Step] = []
+        lines: list[str] = []
+        for step in steps:
+            if not isinstance(step, SetSysctl) or step not in present.done:
+                kept.append(step)
+                continue
+            times = self._seen.get(step.name, 0)
+            if step.old != step.value and not times:
+                self._seen[step.name] = times + 1
+                kept.append(step)
+            else:
+                now = f"{step.name} is {present.sysctls.get(step.name)}, set by somebody else"
+                lines.append(f"{now}, and left so; this node needs {step.value}")
+        return tuple(kept), tuple(lines)
 
 
 def withdrawal(done: Sequence[Recorded]) -> tuple[Undo, ...]:
@@ -201,7 +239,7 @@ def _as_of_quick(wanted: RoutesWanted) -> Wanted:
     """Return the routes as those of a tunnel with one peer."""
     allowed = tuple(AllowedIPChange(prefix) for prefix in wanted.through)
     device = DeviceChange(fwmark=wanted.mark, peers=(PeerChange(_NOBODY, allowed_ips=allowed),))
-    return Wanted(wanted.interface, device, wanted.addresses, mtu=wanted.mtu)
+    return Wanted(wanted.interface, device, wanted.addresses, mtu=wanted.mtu, fails_closed=True)
 
 
 def _firewalls(

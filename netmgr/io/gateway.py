@@ -31,7 +31,7 @@ from wgpy.hostmodel import (
 from wgpy.io import undo_file
 from wgpy.io.hostnet_linux import HostNet
 from wgpy.io.namespaces import is_held
-from wgpy.io.settings_linux import sysctl
+from wgpy.io.settings_linux import firewalls, sysctl
 from wgpy.io.undo_file import UndoFile
 from wgpy.wire.steps import Record
 
@@ -98,6 +98,14 @@ class Gateway:
         known = {name: value for name, value in values.items() if value is not None}
         state = replace(state, sysctls={**state.sysctls, **known}, done=self._done)
         return Surroundings(state, tuple(_gateways()))
+
+    def has_lost(self) -> bool:
+        """Return whether a table or a setting on record, of which none tells, is not there."""
+        tables = {each.family for each in self._done if isinstance(each, SetFirewall)}
+        if tables and not tables <= (firewalls(self._table) or set()):
+            return True
+        settings = (each for each in self._done if isinstance(each, SetSysctl))
+        return any(sysctl(each.name) != each.value for each in settings)
 
     def carry_out(self, steps: Sequence[Step]) -> tuple[str, ...]:
         """Make the steps; return a line for each that could not be made. The others are."""
@@ -267,6 +275,10 @@ class GatewayThread:
         gateway, names = self._opened(), tuple(settings)
         steps = plan(await self._run(lambda: gateway.look(names)))
         return await self._run(lambda: gateway.carry_out(steps)) if steps else ()
+
+    async def has_lost(self) -> bool:
+        """Return whether a plan is due, without asking for all that it takes."""
+        return await self._run(self._opened().has_lost)
 
     async def close(self) -> None:
         """Take everything back."""

@@ -13,6 +13,7 @@ from netmgr.model import Finding, Level
 from netmgr.wire import nft
 from wgpy.errors import ConfigError
 from wgpy.io import clock, process
+from wgpy.io.settings_linux import is_down
 from wgpy.io.uapi_client import is_alive
 
 # Unix time before which no clock can be right: this program is younger.
@@ -42,6 +43,13 @@ def wall_clock() -> Finding:
         return Finding(Level.OK, "clock", "not before this program was written")
     text = "the clock stands before this program was written: others ignore our handshakes"
     return Finding(Level.FAIL, "clock", text, "set it (timedatectl set-ntp true)")
+
+
+def interface(name: str) -> Iterator[Finding]:
+    """Tell whether somebody has set the interface of a node that runs down."""
+    if is_down(name):
+        text = f"{name} is down: no traffic, though the node runs"
+        yield Finding(Level.FAIL, "interface", text, f"ip link set {name} up")
 
 
 def port(number: int) -> Finding:

@@ -161,9 +161,9 @@ def _listen() -> socket.socket:
         netlink.GROUP_LINK,
         netlink.GROUP_IPV4_ADDRESS,
         netlink.GROUP_IPV4_ROUTE,
+        netlink.GROUP_IPV4_RULE,
         netlink.GROUP_IPV6_ADDRESS,
         netlink.GROUP_IPV6_ROUTE,
-        netlink.GROUP_IPV4_RULE,
         netlink.GROUP_IPV6_RULE,
     ):
         groups |= 1 << (group - 1)

@@ -20,6 +20,7 @@ from wgpy.hostmodel import (
     AddAddress,
     AddRoute,
     AddRule,
+    AddUnreachable,
     Change,
     CreateInterface,
     HostState,
@@ -167,6 +168,9 @@ def _target(wanted: Wanted, present: HostState) -> Iterator[Change]:
         else:
             table = MAIN_TABLE if isinstance(wanted.table, Routing) else wanted.table
             yield AddRoute(name, prefix, table)
+    if wanted.fails_closed and families == [V4] and _has_ipv6(present):
+        yield AddUnreachable(V6, mark or 0)
+        yield from _policy_rules(present, V6, mark or 0)
     if create:
         yield from _hooks(wanted.hooks.post_up, name)
 
@@ -244,9 +248,9 @@ def _default_route(
 ) -> Iterator[Change]:
     name, family = wanted.name, _family(prefix.address)
     yield AddRoute(name, prefix, table)
-    first = _next_priority(present, family)
-    yield _rule(present, AddRule(family, first, table, table))
-    yield _rule(present, AddRule(family, max(first - 1, 0), MAIN_TABLE, None))
+    if wanted.fails_closed:
+        yield AddUnreachable(family, table)
+    yield from _policy_rules(present, family, table)
     if family == V4:
         old = present.sysctls.get(SRC_VALID_MARK, "0")
         recorded = [change for change in present.done if isinstance(change, SetSysctl)]
@@ -255,6 +259,18 @@ def _default_route(
         addresses = [each for each in wanted.addresses if _family(each.address) == family]
         text = _firewall_text(name, family, table, addresses)
         yield SetFirewall(nft_table(name), family, text)
+
+
+def _has_ipv6(present: HostState) -> bool:
+    """Return whether the host has IPv6, be it on other interfaces alone."""
+    others = (address for name, address in present.neighbours if name != "lo")
+    return present.ipv6 or any(_family(each.address) == V6 for each in others)
+
+
+def _policy_rules(present: HostState, family: int, table: int) -> Iterator[AddRule]:
+    first = _next_priority(present, family)
+    yield _rule(present, AddRule(family, first, table, table))
+    yield _rule(present, AddRule(family, max(first - 1, 0), MAIN_TABLE, None))
 
 
 def _rule(present: HostState, rule: AddRule) -> AddRule:
@@ -311,6 +327,8 @@ def _dns(wanted: Wanted, present: HostState) -> SetDns:
 def _holds(change: Change, present: HostState) -> bool:
     if isinstance(change, SetSysctl | SetFirewall | SetDns):
         return change in present.done and _lasts(change, present)
+    if isinstance(change, AddUnreachable):
+        return (change.family, change.table) in present.unreachable
     if isinstance(change, AddRule):
         suppress = change.unless_mark is None
         return Rule(*_rule_key(change), suppress=suppress) in present.rules

@@ -6,7 +6,6 @@ made. Everything added carries `ROUTE_PROTOCOL` or a name of ours, and only such
 
 import errno
 import os
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Self, TypeAlias
@@ -22,6 +21,7 @@ from wgpy.hostmodel import (
     AddAddress,
     AddRoute,
     AddRule,
+    AddUnreachable,
     HostState,
     InterfaceState,
     Recorded,
@@ -35,6 +35,15 @@ from wgpy.hostmodel import (
     SshSession,
 )
 from wgpy.io import dns_linux
+from wgpy.io.netlink_words import (
+    FAMILIES,
+    Message,
+    destination,
+    interface_address,
+    rule,
+    rule_words,
+    unreachable_words,
+)
 from wgpy.io.settings_linux import (
     firewalls,
     has_ipv6,
@@ -44,18 +53,16 @@ from wgpy.io.settings_linux import (
     sysctl,
     write_sysctl,
 )
-from wgpy.model import Endpoint, InterfaceAddress, Prefix
+from wgpy.model import Endpoint, InterfaceAddress
 from wgpy.wire.steps import describe
-from wgpy.wire.text import format_address, format_prefix, parse_address
+from wgpy.wire.text import format_address, format_prefix
 
-_FAMILIES: Final = {V4: int(socket.AF_INET), V6: int(socket.AF_INET6)}
 _V4_SIZE: Final = 4
-_EMPTY: Final = {int(socket.AF_INET): bytes(4), int(socket.AF_INET6): bytes(16)}
-# linux/rtnetlink.h, linux/fib_rules.h
+# linux/rtnetlink.h
 _RT_SCOPE_LINK: Final = 253
 _RTN_LOCAL: Final = 2
+_RTN_UNREACHABLE: Final = 7
 _RTM_F_FIB_MATCH: Final = 0x2000
-_FIB_RULE_INVERT: Final = 2
 _IFF_UP: Final = 1
 _GONE: Final = frozenset(
     {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENXIO}
@@ -66,6 +73,7 @@ HostStep: TypeAlias = (
     AddAddress
     | AddRoute
     | AddRule
+    | AddUnreachable
     | SetMtu
     | SetUp
     | SetSysctl
@@ -73,8 +81,6 @@ HostStep: TypeAlias = (
     | SetDns
     | RunHook
 )
-# pyroute2 is not typed: a netlink message.
-_Message: TypeAlias = Any
 
 
 class HostNet:
@@ -109,7 +115,7 @@ class HostNet:
         tables = firewalls(table)
         return HostState(
             interface=self.interface(name),
-            rules=tuple(rule for family in _FAMILIES for rule in self._rules(family)),
+            rules=tuple(each for family in FAMILIES for each in self._rules(family)),
             tables=frozenset(self._policy_tables()),
             sysctls={each: value for each in _SYSCTLS if (value := sysctl(each)) is not None},
             firewalls=frozenset(tables or ()),
@@ -121,6 +127,7 @@ class HostNet:
             resolv_conf=dns_linux.resolv_conf(),
             ssh=None if ssh is None else self._ssh_session(ssh),
             neighbours=tuple(self._neighbours(name)),
+            unreachable=frozenset(self._unreachable()),
         )
 
     def index(self, name: str) -> int | None:
@@ -143,11 +150,11 @@ class HostNet:
             return None
         [link] = self._ip.get_links(index)
         addresses = frozenset(
-            _interface_address(each) for each in self._ip.get_addr(index=index)
+            interface_address(each) for each in self._ip.get_addr(index=index)
         )
         routes = frozenset(
-            (_destination(each), int(each.get("table")))
-            for family in _FAMILIES.values()
+            (destination(each), int(each.get("table")))
+            for family in FAMILIES.values()
             for each in self._ip.route("dump", family=family, oif=index)
         )
         up = bool(link["flags"] & _IFF_UP)
@@ -158,14 +165,12 @@ class HostNet:
         for each in self._ip.get_addr():
             other = names.get(each["index"], name)
             if other != name and each["scope"] != _RT_SCOPE_LINK:
-                yield other, _interface_address(each)
+                yield other, interface_address(each)
 
     def _rules(self, family: int) -> list[Rule]:
         with self._tolerant({errno.EAFNOSUPPORT, errno.EOPNOTSUPP}):
-            found = [
-                _rule(family, each) for each in self._ip.get_rules(family=_FAMILIES[family])
-            ]
-            return sorted(found, key=lambda rule: rule.priority)
+            found = [rule(family, each) for each in self._ip.get_rules(family=FAMILIES[family])]
+            return sorted(found, key=lambda one: one.priority)
         return []
 
     def _policy_tables(self) -> Iterator[int]:
@@ -173,13 +178,20 @@ class HostNet:
         table = FIRST_POLICY_TABLE
         while any(
             list(self._ip.route("dump", family=family, table=table))
-            for family in _FAMILIES.values()
+            for family in FAMILIES.values()
         ):
             yield table
             table += 1
 
+    def _unreachable(self) -> Iterator[tuple[int, int]]:
+        for family, number in FAMILIES.items():
+            kind = {"type": _RTN_UNREACHABLE, "proto": ROUTE_PROTOCOL}
+            with self._tolerant({errno.EAFNOSUPPORT, errno.EOPNOTSUPP}):
+                for route in self._ip.route("dump", family=number, **kind):
+                    yield family, int(route.get("table"))
+
     def _path_mtu(self, endpoint: Endpoint) -> int | None:
-        family = _FAMILIES[V4 if len(endpoint.host) == _V4_SIZE else V6]
+        family = FAMILIES[V4 if len(endpoint.host) == _V4_SIZE else V6]
         where = {"oif": endpoint.scope} if endpoint.scope else {}
         with self._tolerant(_GONE | {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES}):
             [route] = self._ip.route(
@@ -189,13 +201,13 @@ class HostNet:
         return None
 
     def _default_mtu(self) -> int | None:
-        routes = self._ip.route("dump", family=_FAMILIES[V4], table=MAIN_TABLE)
+        routes = self._ip.route("dump", family=FAMILIES[V4], table=MAIN_TABLE)
         for route in routes:
             if route["dst_len"] == 0:
                 return self._route_mtu(route)
         return None
 
-    def _route_mtu(self, route: _Message) -> int | None:
+    def _route_mtu(self, route: Message) -> int | None:
         metrics = route.get("metrics")
         if metrics and (mtu := metrics.get("mtu")):
             return int(mtu)
@@ -206,7 +218,7 @@ class HostNet:
         return int(link.get("mtu"))
 
     def _ssh_session(self, client: bytes) -> SshSession | None:
-        family = _FAMILIES[V4 if len(client) == _V4_SIZE else V6]
+        family = FAMILIES[V4 if len(client) == _V4_SIZE else V6]
         with self._tolerant(_GONE | {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES}):
             [route] = self._ip.route(
                 "get", family=family, dst=format_address(client), flags=_RTM_F_FIB_MATCH
@@ -254,7 +266,7 @@ class HostNet:
                     self._take_back_netlink(change)
 
     def _carry_out_netlink(
-        self, step: AddAddress | AddRoute | AddRule | SetMtu | SetUp
+        self, step: AddAddress | AddRoute | AddRule | AddUnreachable | SetMtu | SetUp
     ) -> None:
         match step:
             case AddAddress(name, (address, length)):
@@ -266,8 +278,10 @@ class HostNet:
                 self._ip.link("set", index=self._index(name), state="up")
             case AddRoute():
                 self._add_route(step)
+            case AddUnreachable():
+                self._ip.route("add", **unreachable_words(step))
             case AddRule():
-                self._ip.rule("add", **_rule_words(step))
+                self._ip.rule("add", **rule_words(step))
 
     def _take_back_netlink(self, change: Recorded) -> None:
         match change:
@@ -278,9 +292,11 @@ class HostNet:
             case AddRoute(name):
                 if self.index(name) is not None:
                     self._ip.route("del", **self._route_words(change))
+            case AddUnreachable():
+                self._ip.route("del", **unreachable_words(change))
             case AddRule():
                 # The protocol number among the words spares a like rule of somebody else.
-                self._ip.rule("del", **_rule_words(change))
+                self._ip.rule("del", **rule_words(change))
             case _:
                 raise AssertionError(f"{change} is not netlink's")
 
@@ -315,9 +331,9 @@ class HostNet:
 
     def _holder(self, route: AddRoute) -> str:
         """Return which interface has the route that stands in the way."""
-        family = _FAMILIES[V4 if len(route.prefix.address) == _V4_SIZE else V6]
+        family = FAMILIES[V4 if len(route.prefix.address) == _V4_SIZE else V6]
         for each in self._ip.route("dump", family=family, table=route.table):
-            if _destination(each) == route.prefix and (index := each.get("oif")):
+            if destination(each) == route.prefix and (index := each.get("oif")):
                 [link] = self._ip.get_links(index)
                 return str(link.get("ifname"))
         return "another route"
@@ -325,7 +341,7 @@ class HostNet:
     def _route_words(self, route: AddRoute) -> dict[str, object]:
         v4 = len(route.prefix.address) == _V4_SIZE
         words: dict[str, object] = {
-            "family": _FAMILIES[V4 if v4 else V6],
+            "family": FAMILIES[V4 if v4 else V6],
             "dst": f"{format_address(route.prefix.address)}/{route.prefix.length}",
             "oif": self._index(route.name),
             "table": route.table,
@@ -361,35 +377,3 @@ def _named(path: str, act: Callable[[], None]) -> None:
         act()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
-
-
-def _interface_address(message: _Message) -> InterfaceAddress:
-    host = message.get("local") or message.get("address")
-    return InterfaceAddress(parse_address(host), int(message["prefixlen"]))
-
-
-def _destination(route: _Message) -> Prefix:
-    text, length = route.get("dst"), int(route["dst_len"])
-    return Prefix(parse_address(text) if text else _EMPTY[int(route["family"])], length)
-
-
-def _rule(family: int, message: _Message) -> Rule:
-    """Return the rule; what it does is told only of ours, so that no other is ever met."""
-    priority = int(message.get("priority") or 0)
-    if message.get("protocol") != ROUTE_PROTOCOL:
-        return Rule(family, priority)
-    mark = message.get("fwmark") if message["flags"] & _FIB_RULE_INVERT else None
-    suppress = message.get("suppress_prefixlen") == 0
-    return Rule(family, priority, int(message.get("table")), mark, suppress)
-
-
-def _rule_words(rule: AddRule) -> dict[str, object]:
-    words: dict[str, object] = {
-        "family": _FAMILIES[rule.family],
-        "priority": rule.priority,
-        "table": rule.table,
-        "FRA_PROTOCOL": ROUTE_PROTOCOL,
-    }
-    if rule.unless_mark is None:
-        return {**words, "FRA_SUPPRESS_PREFIXLEN": 0}
-    return {**words, "fwmark": rule.unless_mark, "flags": _FIB_RULE_INVERT}

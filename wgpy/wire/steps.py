@@ -25,6 +25,7 @@ from wgpy.hostmodel import (
     AddAddress,
     AddRoute,
     AddRule,
+    AddUnreachable,
     Change,
     CreateInterface,
     DnsBackend,
@@ -80,6 +81,7 @@ _HEADS: Final[Mapping[type[Change], tuple[str, str]]] = {
     SetMtu: ("=", "mtu"),
     SetUp: ("=", "up"),
     AddRoute: ("+", "route"),
+    AddUnreachable: ("+", "route"),
     AddRule: ("+", "rule"),
     SetSysctl: ("=", "sysctl"),
     SetFirewall: ("+", "firewall"),
@@ -94,8 +96,8 @@ def _subject(change: Change) -> str:
     match change:
         case AddRoute(name, prefix, table):
             return f"{format_prefix(prefix)} dev {name} table {_table(table)}"
-        case AddRule():
-            return _rule_text(change)
+        case AddRule() | AddUnreachable():
+            return _policy_text(change)
         case SetSysctl(name, value):
             return f"{name} = {value}"
         case SetFirewall(table_name, family):
@@ -119,7 +121,9 @@ def _plain_subject(change: _Plain) -> str:
             return command
 
 
-def _rule_text(rule: AddRule) -> str:
+def _policy_text(rule: AddRule | AddUnreachable) -> str:
+    if isinstance(rule, AddUnreachable):
+        return f"ipv{rule.family} unreachable default table {_table(rule.table)}"
     what = (
         f"lookup {_table(rule.table)} suppress_prefixlength 0"
         if rule.unless_mark is None
@@ -231,6 +235,7 @@ _READERS: Final[Mapping[str, Callable[[_Fields], Recorded]]] = {
     "AddRoute": lambda of: AddRoute(
         _text(of["name"]), parse_prefix(_text(of["prefix"])), _number(of["table"])
     ),
+    "AddUnreachable": lambda of: AddUnreachable(_number(of["family"]), _number(of["table"])),
     "AddRule": lambda of: AddRule(
         _number(of["family"]),
         _number(of["priority"]),

@@ -7,14 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netmgr.engine.plan import FORWARDING, RoutesWanted, accept_ra, plan, withdrawal
+from netmgr.engine.plan import (
+    FORWARDING,
+    Quarrels,
+    RoutesWanted,
+    accept_ra,
+    plan,
+    withdrawal,
+)
 from wgpy.hostmodel import (
     MAIN_TABLE,
     SRC_VALID_MARK,
     V4,
     V6,
+    AddAddress,
     AddRoute,
     AddRule,
+    AddUnreachable,
     HostState,
     InterfaceState,
     Rule,
@@ -72,6 +81,7 @@ def apply(state: HostState, steps: tuple[Step, ...]) -> HostState:
     """Return the host after the steps."""
     assert state.interface is not None
     routes, rules = set(state.interface.routes), set(state.rules)
+    closed = set(state.unreachable)
     sysctls, firewalls, done = dict(state.sysctls), set(state.firewalls), list(state.done)
     for step in steps:
         change = step.change if isinstance(step, Undo) else step
@@ -82,6 +92,8 @@ def apply(state: HostState, steps: tuple[Step, ...]) -> HostState:
             case AddRule(family, priority, table, mark):
                 rule = Rule(family, priority, table, mark, mark is None)
                 (rules.discard if undo else rules.add)(rule)
+            case AddUnreachable(family, table):
+                (closed.discard if undo else closed.add)((family, table))
             case SetSysctl(name, value, old):
                 sysctls[name] = old if undo else value
             case SetFirewall(_, family):
@@ -98,6 +110,7 @@ def apply(state: HostState, steps: tuple[Step, ...]) -> HostState:
         rules=tuple(sorted(rules)) if rules != set(state.rules) else state.rules,
         sysctls=sysctls,
         firewalls=frozenset(firewalls),
+        unreachable=frozenset(closed),
         done=tuple(done),
     )
 
@@ -202,6 +215,8 @@ def test_an_exit_has_the_rules_of_a_full_tunnel_and_tells_the_mark():
     assert rules == [
         AddRule(4, 32765, 51820, 51820),
         AddRule(4, 32764, MAIN_TABLE, None),
+        AddRule(6, 32765, 51820, 51820),
+        AddRule(6, 32764, MAIN_TABLE, None),
     ]
     assert AddRoute(NAME, parse_prefix("0.0.0.0/0"), 51820) in result.steps
     assert SetSysctl(SRC_VALID_MARK, "1", "0") in result.steps
@@ -212,6 +227,83 @@ def test_an_exit_has_the_rules_of_a_full_tunnel_and_tells_the_mark():
 def test_the_mark_that_the_node_has_is_kept_and_one_in_use_is_not_taken():
     assert plan(wanted(("0.0.0.0/0",), mark=7), host()).mark == 7
     assert plan(wanted(("0.0.0.0/0",)), host(tables=frozenset({51820}))).mark == 51821
+
+
+def test_where_the_default_route_takes_nothing_nothing_leaves():
+    steps = plan(wanted(("0.0.0.0/0",)), host()).steps
+    closed = [step for step in steps if isinstance(step, AddUnreachable)]
+    assert closed == [AddUnreachable(V4, 51820), AddUnreachable(V6, 51820)]
+    # Before the rules that lead there: packets would fall through to the host's own routes.
+    for each in closed:
+        assert steps.index(each) < steps.index(AddRule(each.family, 32765, 51820, 51820))
+
+
+def test_ipv6_is_closed_only_where_the_host_has_some():
+    want = wanted(("0.0.0.0/0",))
+    v4_alone = host("eth0 192.0.2.1/24", "lo ::1/128", ipv6=False)
+    assert AddUnreachable(V6, 51820) not in plan(want, v4_alone).steps
+    elsewhere = host("eth0 2001:db8::1/64", ipv6=False)
+    assert AddUnreachable(V6, 51820) in plan(want, elsewhere).steps
+    asked = plan(wanted(("0.0.0.0/0", "::/0")), host())
+    assert AddRoute(NAME, parse_prefix("::/0"), 51820) in asked.steps
+    assert len([each for each in asked.steps if isinstance(each, AddRule)]) == 4
+    assert not any(
+        isinstance(each, AddUnreachable)
+        for each in plan(wanted(("192.168.5.0/24",)), host()).steps
+    )
+
+
+# --- what others take away -------------------------------------------------------------------
+
+
+def test_rules_that_are_gone_are_made_again_as_they_were():
+    state = after(wanted(("0.0.0.0/0",)), host())
+    flushed = replace(state, rules=RULES, unreachable=frozenset())
+    steps = plan(wanted(("0.0.0.0/0",)), flushed).steps
+    assert [type(each) for each in steps] == [AddUnreachable, AddRule, AddRule] * 2
+    assert apply(flushed, steps).rules == state.rules
+
+
+def test_the_own_address_comes_back_with_the_routes():
+    want = wanted(("192.168.5.0/24",))
+    state = after(want, host())
+    assert state.interface is not None
+    bare = replace(state.interface, addresses=frozenset(), routes=frozenset())
+    assert plan(want, replace(state, interface=bare)).steps == (
+        *(AddAddress(NAME, each) for each in want.addresses),
+        AddRoute(NAME, parse_prefix("192.168.5.0/24")),
+    )
+
+
+def test_an_interface_that_is_down_or_gone_stays_so_and_what_is_closed_stays_closed():
+    want = wanted(("0.0.0.0/0", "192.168.5.0/24"))
+    state = after(want, host())
+    assert state.interface is not None
+    down = replace(state, interface=InterfaceState(None, False, 1420))
+    assert plan(want, down).steps == ()
+    assert plan(want, replace(state, interface=None)).steps == ()
+
+
+def test_a_setting_is_set_again_once_and_then_left_to_who_insists():
+    want = wanted(offered=("192.168.7.0/24",))
+    first = plan(want, host())
+    quarrels = Quarrels()
+    assert quarrels.settle(first.steps, host()) == (first.steps, ())
+    state = replace(after(want, host()), sysctls=OFF, firewalls=frozenset())
+    steps = plan(want, state).steps
+    assert quarrels.settle(steps, state) == (steps, ())
+    kept, lines = quarrels.settle(steps, state)
+    assert [type(each) for each in kept] == [SetFirewall]
+    name = FORWARDING[V4]
+    assert lines == (f"{name} is 0, set by somebody else, and left so; this node needs 1",)
+
+
+def test_a_setting_that_was_on_before_this_node_is_never_set_again():
+    want = wanted(offered=("192.168.7.0/24",))
+    state = after(want, host(sysctls={**OFF, FORWARDING[V4]: "1"}))
+    state = replace(state, sysctls=OFF)
+    kept, lines = Quarrels().settle(plan(want, state).steps, state)
+    assert (kept, len(lines)) == ((), 1)
 
 
 # --- what this node offers -------------------------------------------------------------------

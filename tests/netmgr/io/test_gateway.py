@@ -228,6 +228,44 @@ def test_after_a_kill_the_next_start_finds_and_undoes_everything(home: Home):
     assert home.state() == before
 
 
+def test_a_table_or_a_setting_that_somebody_takes_away_is_missed(home: Home):
+    with gateway(home) as made, inside(home.ns):
+        assert not made.has_lost()
+        want = home.wanted(offered=("192.168.7.0/24",))
+        made.carry_out(plan(want, made.look(SETTINGS).state).steps)
+        assert not made.has_lost()
+        home.lab.run(home.ns, "nft", "flush", "ruleset")
+        assert made.has_lost()
+        apply(home, made, want)
+        home.lab.sysctl(home.ns, "net.ipv4.ip_forward", 0)
+        assert made.has_lost()
+
+
+def test_own_addresses_and_rules_come_back_and_nothing_leaves_meanwhile(home: Home):
+    lab = home.lab
+    lab.ip(home.ns, "route", "add", "default", "via", "192.168.7.2")
+    before = home.state()
+    want = home.wanted(("0.0.0.0/0", "172.20.0.0/16"))
+    with gateway(home) as made:
+        apply(home, made, want)
+        whole = home.state()
+        lab.ip(home.ns, "address", "flush", "dev", home.mesh)
+        assert not lab.ip(home.ns, "route", "get", "1.1.1.1", check=False)
+        for family in ("-4", "-6"):
+            lab.ip(home.ns, family, "rule", "delete", "table", "51820")
+        apply(home, made, want)
+        ours = [line for line in whole[0].splitlines() if "proto 87" in line]
+        assert len(ours) == 4 and set(ours) <= set(home.state()[0].splitlines())
+        assert home.state()[2:] == whole[2:]
+        lab.ip(home.ns, "link", "set", home.mesh, "down")
+        apply(home, made, want)
+        assert not lab.ip(home.ns, "route", "get", "1.1.1.1", check=False)
+        lab.ip(home.ns, "link", "set", home.mesh, "up")
+        apply(home, made, want)
+        assert "172.20.0.0/16" in home.routes()
+    assert home.state()[2:] == before[2:]
+
+
 def test_two_nodes_that_forward_restore_the_setting_with_the_last(home: Home):
     before = home.state()
     other_name, _ = home.lab.veth(home.ns, home.far, ("10.2.2.1/24",))

@@ -157,6 +157,8 @@ def test_changes_are_told_soon_and_together(lab: Lab, runner):
         with inside(a):
             assert len(interfaces()[0].addresses) == 99
         await after("route", "add", "198.51.100.0/24", "via", "192.0.2.200")
+        await after("rule", "add", "priority", 9, "table", 99)
+        await after("-6", "rule", "add", "priority", 9, "table", 99)
         await after("link", "set", near, "down")
         watch.close()
         watch.close()

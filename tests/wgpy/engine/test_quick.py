@@ -17,6 +17,7 @@ from wgpy.hostmodel import (
     AddAddress,
     AddRoute,
     AddRule,
+    AddUnreachable,
     Change,
     CreateInterface,
     Hooks,
@@ -118,6 +119,8 @@ def done(change: Change, state: HostState) -> HostState:  # noqa: C901
             rule = Rule(family, priority, table, mark, mark is None)
             assert rule not in state.rules
             state = replace(state, rules=tuple(sorted((*state.rules, rule), key=str)))
+        case AddUnreachable(family, table):
+            state = replace(state, unreachable=state.unreachable | {(family, table)})
         case SetSysctl(name, value):
             state = replace(state, sysctls={**state.sysctls, name: value})
         case SetFirewall(_, family):
@@ -147,6 +150,8 @@ def undone(change: Change, state: HostState) -> HostState:
         case AddRule(family, priority, table, mark):
             rule = Rule(family, priority, table, mark, mark is None)
             state = replace(state, rules=tuple(r for r in state.rules if r != rule))
+        case AddUnreachable(family, table):
+            state = replace(state, unreachable=state.unreachable - {(family, table)})
         case SetSysctl(name, _, old):
             state = replace(state, sysctls={**state.sysctls, name: old})
         case SetFirewall(_, family):
@@ -336,6 +341,23 @@ def test_a_default_route_gets_policy_routing_as_wg_quick_does_it():
     assert "daddr 10.9.0.2 fib saddr type != local drop" in firewall.text
     [wireguard] = [step for step in steps if isinstance(step, SetWireGuard)]
     assert wireguard.change.fwmark == 51821
+
+
+def test_a_default_route_may_fail_closed_in_both_families():
+    want = wanted(peer(0, "0.0.0.0/0"), fails_closed=True)
+    steps = plan(want, EMPTY)
+    closed = [step for step in steps if isinstance(step, AddUnreachable)]
+    assert closed == [AddUnreachable(4, 51820), AddUnreachable(6, 51820)]
+    rules = {step.family for step in steps if isinstance(step, AddRule)}
+    assert rules == {4, 6}
+    state = carry_out(steps, EMPTY)
+    assert plan(want, state) == ()
+    assert carry_out(plan(replace(want, fails_closed=False), state), state).unreachable == set()
+    without = plan(want, replace(EMPTY, ipv6=False))
+    assert AddUnreachable(6, 51820) not in without
+    both = plan(wanted(peer(0, "0.0.0.0/0", "::/0"), fails_closed=True), EMPTY)
+    assert len([step for step in both if isinstance(step, AddUnreachable)]) == 2
+    assert not [step for step in plan(wanted(peer(0, "0.0.0.0/0")), EMPTY) if step in closed]
 
 
 def test_a_mark_of_the_file_is_the_table():

@@ -12,6 +12,7 @@ from wgpy.hostmodel import (
     AddAddress,
     AddRoute,
     AddRule,
+    AddUnreachable,
     CreateInterface,
     DnsBackend,
     RunHook,
@@ -40,6 +41,7 @@ LINES = [
     (SetUp("wg0"), "= up        wg0"),
     (AddRoute("wg0", LAN, MAIN_TABLE), "+ route     10.0.0.0/8 dev wg0 table main"),
     (AddRoute("wg0", LAN, 7), "+ route     10.0.0.0/8 dev wg0 table 7"),
+    (AddUnreachable(6, 7), "+ route     ipv6 unreachable default table 7"),
     (AddRule(4, 9, 7, 7), "+ rule      ipv4 9: not fwmark 7 lookup 7"),
     (
         AddRule(6, 8, MAIN_TABLE, None),
@@ -74,6 +76,7 @@ changes = st.one_of(
     st.builds(AddAddress, text, blocks.map(lambda block: InterfaceAddress(*block))),
     st.builds(AddRoute, text, blocks.map(lambda block: mask(*block)), numbers),
     st.builds(AddRule, st.sampled_from([4, 6]), numbers, numbers, st.none() | numbers),
+    st.builds(AddUnreachable, st.sampled_from([4, 6]), numbers),
     st.builds(SetSysctl, text, text, text),
     st.builds(SetFirewall, text, st.sampled_from([4, 6]), text),
     st.builds(
