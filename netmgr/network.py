@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import wgpy.events
-from netmgr import effects
+from netmgr import effects, reloading
 from netmgr.engine.host import Host
 from netmgr.engine.signing import Identity, NetworkKeys, address6
 from netmgr.engine.trust import How, Pin
@@ -25,6 +25,7 @@ from netmgr.engine.views import snapshot
 from netmgr.events import Event, SeedSilent
 from netmgr.io import report
 from netmgr.io.existing import take_over
+from netmgr.io.interfaces import has_ipv6, set_mtu
 from netmgr.io.store import SEQ_STEP, Store, default_directory
 from netmgr.model import Settings, Snapshot
 from netmgr.wire import saved
@@ -56,7 +57,7 @@ class Network:
     def __init__(
         self, settings: Settings, *, reload: Callable[[], Settings] | None = None
     ) -> None:
-        self.settings = settings
+        self.settings = self._asked = settings
         self._reload = reload
         self._open = ExitStack()
         self._seqs = _Seqs()
@@ -84,7 +85,7 @@ class Network:
             self._seqs.store = self._store
             identity = Identity(self._store.identity)
             addresses = [InterfaceAddress(self.settings.address, self._prefix.length)]
-            if _has_ipv6():
+            if has_ipv6():
                 own = address6(keys.net_id, identity.public)
                 addresses.append(InterfaceAddress(own, _V6_LENGTH))
             node = Node(
@@ -171,24 +172,33 @@ class Network:
     def reload(self) -> str:
         """Read the files again and follow them; sessions stay.
 
+        Returns what a person is told: what waits for the next start is named.
+
         Raises:
             ConfigError: the files are wrong, or what cannot change has changed.
         """
         if self._reload is None:
             raise ConfigError("this network has no files to reload")
-        fresh, old = self._reload(), self.settings
-        for what in ("name", "address", "interface", "listen_port", "state", "admin_port"):
-            if getattr(fresh, what) != getattr(old, what):
-                raise ConfigError(f"{what} has changed: that takes a restart")
-        if fresh.network.shared_key != old.network.shared_key:
-            raise ConfigError("network.sharedKey has changed: that takes a restart")
-        if fresh.network.subnet != old.network.subnet:
-            raise ConfigError("network.subnet has changed: that takes a restart")
-        self.settings = fresh
-        self.act(lambda now: self.host.mesh.set_settings(fresh, now))
+        fresh = self._reload()
+        self.refuse(fresh)
+        if fresh.mtu != self.settings.mtu:
+            set_mtu(self.node.name, fresh.mtu or DEFAULT_MTU)
+        # Who hops stays at the port that it came to.
+        self.settings = followed = replace(fresh, listen_port=self.settings.listen_port)
+        self.act(lambda now: self.host.mesh.set_settings(followed, now))
         if self._world is not None:
             self._world.apply_routes()
-        return "reloaded"
+        return reloading.answer(self._asked, fresh)
+
+    def refuse(self, fresh: Settings) -> None:
+        """Refuse settings that `reload` could not follow.
+
+        Raises:
+            ConfigError: what cannot change has changed, or the name is another node's.
+        """
+        reloading.refuse(self._asked, fresh, has_ipv6=has_ipv6())
+        if fresh.name != self.settings.name:
+            self.host.mesh.members.refuse_name(fresh.name)
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what happens from now on until the network ends."""
@@ -387,12 +397,3 @@ class _Managed:
         if self._host.has_news:
             self._after_step()
         return taken
-
-
-def _has_ipv6() -> bool:
-    """Tell whether new interfaces of this host may have IPv6 addresses."""
-    try:
-        with open("/proc/sys/net/ipv6/conf/default/disable_ipv6") as file:
-            return file.read().strip() == "0"
-    except OSError:
-        return False

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from wgpy.errors import ConfigError
 from wgpy.io import netlink
 from wgpy.model import InterfaceAddress, Prefix
 from wgpy.wire.text import covers, unmap
@@ -92,6 +93,27 @@ def interfaces(ours: Collection[str] = ()) -> tuple[Interface, ...]:
         Interface(number, name, tuple(sorted(found[number], key=_v4_first)))
         for number, name in sorted(names.items())
     )
+
+
+def has_ipv6() -> bool:
+    """Tell whether new interfaces of this host may have IPv6 addresses."""
+    try:
+        with open("/proc/sys/net/ipv6/conf/default/disable_ipv6") as file:
+            return file.read().strip() == "0"
+    except OSError:
+        return False
+
+
+def set_mtu(name: str, mtu: int) -> None:
+    """Set the MTU of an interface of this namespace, in bytes.
+
+    Raises:
+        ConfigError: the kernel refuses.
+    """
+    try:
+        netlink.set_mtu(socket.if_nametoindex(name), mtu)
+    except OSError as error:
+        raise ConfigError(f"{name}: MTU {mtu} cannot be set: {error.strerror}") from None
 
 
 def _v4_first(address: InterfaceAddress) -> tuple[int, bytes]:

@@ -29,6 +29,8 @@ _News: TypeAlias = (
 def configure(verbosity: int, path: str | None, *, as_json: bool) -> None:
     """Send lines to standard error, and to a file as well; 0 is errors, 3 everything.
 
+    Called again it takes the place of what was said before.
+
     Raises:
         OSError: the file cannot be written.
     """
@@ -42,6 +44,8 @@ def configure(verbosity: int, path: str | None, *, as_json: bool) -> None:
         logger = logging.getLogger(part)
         logger.setLevel(LEVELS[min(max(verbosity - modesty, 0), len(LEVELS) - 1)])
         logger.propagate = False
+        for old in logger.handlers:
+            old.close()
         logger.handlers[:] = handlers
     for handler in handlers:
         handler.setFormatter(formatter)

@@ -230,6 +230,16 @@ def set_gso_max_size(interface: int, size: int) -> None:
     _ask(RTM_SETLINK, NLM_F_ACK, content)
 
 
+def set_mtu(interface: int, mtu: int) -> None:
+    """Set the MTU of an interface, in bytes.
+
+    Raises:
+        OSError: not permitted, or the kernel takes no such MTU for it.
+    """
+    content = _IFINFOMSG.pack(0, 0, interface, 0, 0)
+    _ask(RTM_SETLINK, NLM_F_ACK, content + _pack(IFLA_MTU, _U32.pack(mtu)))
+
+
 def clear_multicast(interface: int) -> None:
     """Take the flag that says that an interface can do multicast.
 

@@ -1,0 +1,44 @@
+"""Changed files of a running node: what it cannot follow, and what waits for the next start."""
+
+from typing import Final
+
+from netmgr.model import Settings
+from wgpy.errors import ConfigError
+
+# Below this the kernel takes the IPv6 addresses of an interface away, for good.
+LEAST_MTU_V6: Final = 1280
+# Of `Settings`, in the words of the files.
+_FIXED: Final = {
+    "address": "wgIp",
+    "interface": "wgInterface",
+    "listen_port": "wireguardPort",
+    "admin_port": "adminPort",
+    "state": "state",
+}
+
+
+def refuse(asked: Settings, fresh: Settings, *, has_ipv6: bool) -> None:
+    """Refuse what a node that was started with `asked` cannot follow.
+
+    Raises:
+        ConfigError: what that is.
+    """
+    changed = [
+        word for what, word in _FIXED.items() if getattr(asked, what) != getattr(fresh, what)
+    ]
+    if fresh.network.shared_key != asked.network.shared_key:
+        changed.append("network.sharedKey")
+    if fresh.network.subnet != asked.network.subnet:
+        changed.append("network.subnet")
+    if changed:
+        has = "has" if len(changed) == 1 else "have"
+        raise ConfigError(f"{', '.join(changed)} {has} changed: that takes a restart")
+    if has_ipv6 and fresh.mtu is not None and fresh.mtu < LEAST_MTU_V6:
+        raise ConfigError(f"mtu: below {LEAST_MTU_V6} there is no IPv6 on an interface")
+
+
+def answer(asked: Settings, fresh: Settings) -> str:
+    """Return what a person is told who has changed the files."""
+    if fresh.existing != asked.existing:
+        return "reloaded; existingInterface takes a restart"
+    return "reloaded"
