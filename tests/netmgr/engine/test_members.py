@@ -362,6 +362,33 @@ def test_who_is_met_under_another_name_frees_the_one_before():
     assert is_in(context, BOB, EVE)
 
 
+@pytest.mark.parametrize("session_at", [0.0, None])
+def test_who_signs_another_name_in_a_session_is_pinned_to_it_at_once(session_at):
+    members, context = made()
+    meet(members, context, BOB)
+    context.remotes[BOB.public].calls.session_at = session_at
+    renamed = Other("bob", "robert", "10.1.1.2")
+    hear(members, renamed.record(2))
+    assert context.remotes[BOB.public].name == "robert"
+    is_pinned = session_at is not None
+    assert (context.trust.pinned("robert") is not None) == is_pinned
+    assert (context.trust.pinned("bob") is None) == is_pinned
+    # Who contests the name is the one who is refused, not both.
+    hear(members, Other("eve", "robert", "10.1.1.7").record())
+    assert is_in(context, BOB) == is_pinned
+
+
+def test_a_name_of_another_is_none_for_this_node():
+    members, context = made(Pin("me", b"", ME.public, How.FILE))
+    meet(members, context, BOB)
+    hear(members, CAROL.record())
+    for name in ("bob", "carol"):
+        with pytest.raises(ConfigError, match=f"name: {name} is another node, "):
+            members.refuse_name(name)
+    for name in ("me", "free"):
+        members.refuse_name(name)
+
+
 # --- accept ---
 
 
