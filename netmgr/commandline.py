@@ -98,17 +98,21 @@ def _unknown(argument: str, parser: Parser) -> str:
 
 
 def add_node(parser: argparse.ArgumentParser) -> None:
-    """Add what a node takes."""
+    """Add the options of a node."""
     for row in CHOICES:
         add_choice(parser, row)
-    parser.add_argument("-t", dest="tui", action="store_true", help="text user interface")
+    parser.add_argument("-h", "--help", action="store_true", help="show this")
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """Add what the start of a node takes, and no command."""
+    parser.add_argument("-t", dest="tui", action="store_true", help="text interface: not yet")
     parser.add_argument(
         "-O", dest="show", action="store_true", help="print the configuration, secrets hidden"
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="show every change to the host, make none"
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this")
     parser.add_argument(*_VERSION, action="store_true", help="print the version")
 
 

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Final, NamedTuple
 
-from netmgr import offline, online
+from netmgr import commandline, offline, online
 from netmgr.commandline import Parser, add_choice, add_node, given_by, new_parser, parse, split
 from netmgr.model import Settings
 from netmgr.options import NETWORK_FILE, files, load
@@ -73,6 +73,7 @@ def _parser(command: Command | None) -> Parser:
         parser = new_parser(PROGRAM, "A mesh of WireGuard nodes without a server.", _EPILOG)
         parser.usage = f"{PROGRAM} [OPTION ...] [INTERFACE ADDRESS NAME | COMMAND ...]"
         add_node(parser)
+        commandline.add_start(parser)
         parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
         return parser
     lines = ("examples:", *(f"  {PROGRAM} {each}" for each in command.examples))
@@ -191,17 +192,18 @@ def _check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _add_install(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--print", action="store_true", dest="only_print", help="write nothing")
+    flags, what = ("--print", "-O", "--dry-run"), "print the unit, write nothing"
+    parser.add_argument(*flags, action="store_true", dest="only_print", help=what)
     add_node(parser)
 
 
 def _install(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    given = given_by(options)
+    from netmgr import installing
+
     if options.only_print:
-        sys.stdout.write(offline.unit(given, environ))
+        installing.show_unit(given_by(options), environ, _warn)
         return 0
-    for line in offline.install(given, environ):
-        print(line)
+    print(*installing.install(given_by(options), environ, _warn), sep="\n")
     return 0
 
 
@@ -240,10 +242,9 @@ def _add_pinned(parser: argparse.ArgumentParser) -> None:
 
 def _tell(verb: str) -> Callable[[argparse.Namespace, Mapping[str, str]], int]:
     def ask(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
-        names = [each for each in ("name", "fingerprint") if hasattr(options, each)]
-        arguments = {each: getattr(options, each) for each in names}
-        if "name" in arguments:
-            arguments["name"] = words.parse_name(arguments["name"])
+        parsers = {"name": words.parse_name, "fingerprint": words.parse_fingerprint}
+        given = ((each, getattr(options, each, None)) for each in parsers)
+        arguments = {each: parsers[each](text) for each, text in given if text is not None}
         return online.tell(verb, options.interface, arguments)
 
     return ask
@@ -274,13 +275,17 @@ def _add_kept(parser: argparse.ArgumentParser) -> None:
 
 def _add_purge(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--all", action="store_true", help="all identities of the network")
+    parser.add_argument("--keep-identity", action="store_true", help="only leftovers of a kill")
     _add_kept(parser)
 
 
 def _purge(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from netmgr import keeping
 
-    return keeping.purge(given_by(options), environ, _warn, yes=options.yes)
+    if options.keep_identity:
+        return keeping.purge_leftovers(given_by(options))
+    return keeping.purge(given_by(options), environ, _warn, yes=options.yes, every=options.all)
 
 
 def _add_identity(parser: argparse.ArgumentParser) -> None:
@@ -298,6 +303,16 @@ def _identity(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 _PRINT: Final = "7f3a-19c2-5b0e-d481-66aa-0c9d-e2f7-3b58"
+_VIEWS: Final = (
+    ("status", "Show a node and its peers.", "status --watch"),
+    ("peers", "Show the other nodes.", "peers --json"),
+    ("routes", "Show the routes.", "routes -i wg0"),
+    (
+        "fingerprints",
+        "Show the fingerprint of each node, and why it is believed.",
+        "fingerprints --json",
+    ),
+)
 COMMANDS: Final = (
     Command(
         "init",
@@ -321,25 +336,9 @@ COMMANDS: Final = (
         _add_install,
         _install,
     ),
-    Command(
-        "status",
-        "Show a node and its peers.",
-        ("status", "status --watch"),
-        _add_view,
-        _view("status"),
-    ),
-    Command(
-        "peers", "Show the other nodes.", ("peers", "peers --json"), _add_view, _view("peers")
-    ),
-    Command(
-        "routes", "Show the routes.", ("routes", "routes -i wg0"), _add_view, _view("routes")
-    ),
-    Command(
-        "fingerprints",
-        "Show the fingerprint of each node, and why it is believed.",
-        ("fingerprints", "fingerprints --json"),
-        _add_view,
-        _view("fingerprints"),
+    *(
+        Command(name, what, (name, example), _add_view, _view(name))
+        for name, what, example in _VIEWS
     ),
     Command(
         "reload",
@@ -393,7 +392,7 @@ COMMANDS: Final = (
     Command(
         "purge",
         "Remove all that the node of this network has written here.",
-        ("purge", "purge -i wg0 -a 10.1.1.2 --yes"),
+        ("purge --keep-identity", "purge -i wg0 -a 10.1.1.2 --yes"),
         _add_purge,
         _purge,
     ),

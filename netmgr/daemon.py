@@ -3,15 +3,24 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import uvloop
 
+from netmgr.engine.plan import FORWARDING, RoutesWanted, plan
 from netmgr.io import report
 from netmgr.model import Settings
 from netmgr.network import Network
+from wgpy.engine.quick import nft_table
 from wgpy.errors import ConfigError
+from wgpy.hostmodel import HostState
 from wgpy.io import process
+from wgpy.io.hostnet_linux import HostNet
+from wgpy.io.settings_linux import sysctl
+from wgpy.model import InterfaceAddress, Prefix
+from wgpy.wire.steps import describe
+from wgpy.wire.text import format_address
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -25,7 +34,7 @@ def run(
         ConfigError: what is missing or in the way, in one line.
     """
     if dry_run:
-        print("\n".join(changes(settings)))
+        print("\n".join(changes(settings, _look(settings.interface))))
         return 0
     _log(settings)
     process.expect_bursts()
@@ -33,7 +42,18 @@ def run(
     return 0
 
 
-def changes(settings: Settings) -> list[str]:
+def _look(interface: str) -> HostState:
+    """Return what is there of routes, rules and settings, as far as it can be read."""
+    try:
+        with HostNet() as host:
+            found = host.read(interface, nft_table(interface), (), None)
+    except OSError:
+        return HostState()
+    known = {name: value for name in FORWARDING.values() if (value := sysctl(name)) is not None}
+    return replace(found, sysctls={**found.sysctls, **known})
+
+
+def changes(settings: Settings, present: HostState) -> list[str]:
     """Return what a node would do to this host, a line each."""
     subnet = settings.network.subnet
     lines = [
@@ -46,6 +66,23 @@ def changes(settings: Settings) -> list[str]:
     lines += [f"forward and masquerade to {prefix}" for prefix in settings.routes]
     if settings.exit_node:
         lines.append("forward and masquerade to anywhere")
+    wanted = RoutesWanted(
+        settings.interface,
+        (subnet,),
+        (InterfaceAddress(settings.address, subnet.length),),
+        offered=settings.routes + ((Prefix(bytes(4), 0),) if settings.exit_node else ()),
+    )
+    began = plan(wanted, present)
+    lines += [describe(step) for step in began.steps]
+    for prefix in dict.fromkeys(prefix for prefix, _ in settings.via):
+        names = " or ".join(name for each, name in settings.via if each == prefix)
+        then = plan(replace(wanted, through=(prefix,)), present)
+        lines += [
+            f"once {prefix} goes through {names}: " + describe(step)
+            for step in then.steps
+            if step not in began.steps
+        ]
+        lines += [f"route refused: {refused}" for refused in then.refused]
     return lines
 
 
@@ -79,11 +116,21 @@ async def _serve(settings: Settings, reload: Callable[[], Settings] | None) -> N
                 report.say(f"not reloaded: {error}")
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
-        report.tell(f"{settings.name} is up on {network.node.name}")
+        report.announce(begun(settings, network.node.name))
         async with asyncio.TaskGroup() as tasks:
             gone = tasks.create_task(_end_with(network, ended))
             await ended.wait()
             gone.cancel()
+    report.announce(f"{settings.name} has ended")
+
+
+def begun(settings: Settings, interface: str) -> str:
+    """Return the line with which the log of a node begins."""
+    address, count = format_address(settings.address), len(settings.seeds)
+    return (
+        f"{settings.name} is up on {interface}, {address}, UDP port {settings.listen_port}, "
+        f"{count} static peer{'' if count == 1 else 's'}"
+    )
 
 
 async def _end_with(network: Network, ended: asyncio.Event) -> None:

@@ -196,7 +196,7 @@ class Demo:
             _signals_later(),
         ):
             node = subprocess.Popen(  # noqa: S603 - this very program
-                [*process.own_command("netmgr"), *who, *files, "-vv"],
+                [*process.own_command("netmgr"), *who, *files, "-v"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

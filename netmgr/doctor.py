@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from netmgr.engine.knock import Knocker, open_untrusted
-from netmgr.engine.signing import NetworkKeys
+from netmgr.engine.signing import NetworkKeys, address6
 from netmgr.errors import Rejected
 from netmgr.io import health
 from netmgr.io.control_client import call, nodes
@@ -22,12 +22,13 @@ from netmgr.model import (
 )
 from netmgr.options import gather, load, load_network
 from netmgr.ui import findings
-from netmgr.wire import frames
+from netmgr.wire import frames, words
 from netmgr.wire.choices import Choices
 from netmgr.wire.ipc import snapshot_from_plain
 from wgpy.errors import ConfigError
 from wgpy.io import clock
 from wgpy.model import Endpoint
+from wgpy.wire.text import format_address, parse_address
 
 _SEEDS: Final = 8
 
@@ -50,7 +51,14 @@ def examine(given: Choices, environ: Mapping[str, str]) -> Iterator[Finding]:
     settings, fault = _settings(given, environ, warnings)
     yield from (Finding(Level.WARN, "files", line) for line in warnings)
     running = _running(given, settings)
-    if settings is not None:
+    network = _network(given, environ) if settings is None else settings.network
+    keys = None if network is None else NetworkKeys(network.shared_key)
+    if running is not None and not (keys and _is_of(keys, running)):
+        keys = None
+        text = f"{running.name} runs on {running.interface} with other files than these"
+        todo = "-c FILE names those: its seeds are asked for in their network only"
+        yield Finding(Level.WARN, "files", text, todo)
+    elif settings is not None:
         yield Finding(Level.OK, "files", f"node {settings.name} of {settings.network.subnet}")
     elif fault is not None and running is None:
         yield fault
@@ -58,11 +66,12 @@ def examine(given: Choices, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield health.wall_clock()
     yield health.sockets()
     yield from _node(settings, running)
-    network = _network(given, environ) if settings is None else settings.network
-    if network is not None:
+    places: list[HostPort] = []
+    if running is not None:
+        places = [words.parse_place(each) for each in running.seeds]
+    elif network is not None:
         places = [peer.place for peer in (settings.seeds if settings else network.peers)]
-        keys = NetworkKeys(network.shared_key)
-        yield from (seed(keys, place) for place in places[:_SEEDS])
+    yield from (seed(keys, place) for place in places[:_SEEDS])
     if running is not None:
         yield from findings.of_snapshot(running)
 
@@ -99,6 +108,12 @@ def _running(given: Choices, settings: Settings | None) -> Snapshot | None:
         return None
 
 
+def _is_of(keys: NetworkKeys, running: Snapshot) -> bool:
+    """Tell whether a node is of a network, by the prefix of its IPv6 address."""
+    prefix = address6(keys.net_id, bytes(ID_SIZE))[:8]
+    return parse_address(running.address6)[:8] == prefix
+
+
 def _node(settings: Settings | None, running: Snapshot | None) -> Iterator[Finding]:
     """Yield what is to be said of the port, the firewall and forwarding."""
     if running is not None:
@@ -120,8 +135,11 @@ def _node(settings: Settings | None, running: Snapshot | None) -> Iterator[Findi
 # --- static peers ---
 
 
-def seed(keys: NetworkKeys, place: HostPort) -> Finding:
-    """Knock at a static peer, as a node does that has never been there."""
+def seed(keys: NetworkKeys | None, place: HostPort) -> Finding:
+    """Knock at a static peer, as a node does that has never been there.
+
+    Without the keys of its network only its name is looked up.
+    """
     try:
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_DGRAM)
     except OSError as error:
@@ -130,6 +148,8 @@ def seed(keys: NetworkKeys, place: HostPort) -> Finding:
         return Finding(
             Level.FAIL, "seed", f"{place}: the name does not resolve: {reason}", todo
         )
+    if keys is None:
+        return Finding(Level.OK, "seed", f"{place} has an address; it was not asked")
     why = "no answer"
     for family, _, _, _, address in found:
         endpoint = Endpoint(socket.inet_pton(family, str(address[0])), place.port)
@@ -139,7 +159,8 @@ def seed(keys: NetworkKeys, place: HostPort) -> Finding:
             why = error.strerror or str(error)
             continue
         if ack is not None:
-            seen = f", sees us as {ack.observed}" if ack.observed else ""
+            # Without the port, which is that of this question, not the node's.
+            seen = f", sees us as {format_address(ack.observed.host)}" if ack.observed else ""
             return Finding(Level.OK, "seed", f"{place} answers{seen}")
     todo = (
         "nobody listens there: start the node"

@@ -21,6 +21,7 @@ class Reason(Enum):
     OUTSIDE_SUBNET = "claims an address outside of the subnet"
     NAME_TAKEN = "claims a name that belongs to another"
     ADDRESS_TAKEN = "claims an address that belongs to another"
+    REPLACED = "was replaced by another identity"
     KEY_TAKEN = "has the WireGuard key or short id of another"
     TOO_MANY = "more than this node keeps"
     TOO_FAST = "more often than is taken"

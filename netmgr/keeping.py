@@ -2,16 +2,16 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 from netmgr.engine.signing import Identity, NetworkKeys, fingerprint
 from netmgr.io import report, store
-from netmgr.io.control_client import DIRECTORY, nodes
+from netmgr.io.control_client import DIRECTORY
 from netmgr.io.gateway import Gateway
-from netmgr.io.service import UNIT_PATH
-from netmgr.options import Say, gather, load_network
+from netmgr.io.service import UNIT_PATH, units
+from netmgr.options import Say, gather, load_network, refuse_misfit
 from netmgr.wire import words
 from netmgr.wire.choices import Choices
 from wgpy.engine.quick import nft_table
@@ -31,20 +31,36 @@ def state_directory(given: Choices, environ: Mapping[str, str], say: Say) -> str
         ConfigError: a file cannot be read or used.
         UsageError: it is not said which of several nodes is meant.
     """
+    found = _state_directories(given, environ, say)
+    if len(found) > 1:
+        raise UsageError(f"several nodes were here, say which: {_which(found)}")
+    return found[0]
+
+
+def _which(directories: Sequence[str]) -> str:
+    return "-a " + " or ".join(os.path.basename(each) for each in directories)
+
+
+def _state_directories(given: Choices, environ: Mapping[str, str], say: Say) -> list[str]:
+    """Return those of all nodes that may be meant: at least one.
+
+    Raises:
+        ConfigError: a file cannot be read or used.
+        UsageError: there is none.
+    """
     all_given, network_path, _ = gather(given, environ, say)
     if "state" in all_given:
-        return words.parse_path(all_given["state"].texts[0])
-    net_id = NetworkKeys(load_network(network_path, say).shared_key).net_id
+        return [words.parse_path(all_given["state"].texts[0])]
+    network = load_network(network_path, say)
+    net_id = NetworkKeys(network.shared_key).net_id
     if "address" in all_given:
         address = words.parse_overlay(all_given["address"].texts[0])
-        return store.default_directory(net_id, address)
+        refuse_misfit(network.subnet, address, all_given["address"])
+        return [store.default_directory(net_id, address)]
     folder = os.path.dirname(store.default_directory(net_id, bytes(4)))
     with suppress(OSError):
-        found = sorted(os.listdir(folder))
-        if len(found) == 1:
-            return os.path.join(folder, found[0])
-        if found:
-            raise UsageError(f"several nodes were here, say which: -a {' or '.join(found)}")
+        if found := sorted(os.listdir(folder)):
+            return [os.path.join(folder, each) for each in found]
     raise UsageError(f"no node of the network in {network_path} was here; -a names one to come")
 
 
@@ -89,57 +105,100 @@ def import_identity(path: str, given: Choices, environ: Mapping[str, str], say: 
 # --- purge ---
 
 
-def purge(given: Choices, environ: Mapping[str, str], say: Say, *, yes: bool) -> int:
-    """Remove all that the program has written for this network; return the exit code.
+def purge(
+    given: Choices, environ: Mapping[str, str], say: Say, *, yes: bool, every: bool
+) -> int:
+    """Remove what the program has written for this network; return the exit code.
+
+    With `every` all nodes of the network that were here are meant.
 
     Raises:
         ConfigError: the node runs, or something cannot be removed.
-        UsageError: nobody can be asked.
+        UsageError: nobody can be asked, or it is not said which of several nodes is meant.
     """
-    directory = state_directory(given, environ, say)
+    directories = _state_directories(given, environ, say)
+    if len(directories) > 1 and not every:
+        which = _which(directories)
+        raise UsageError(f"several identities are here, say which: {which}, or --all")
     all_given, network_path, _ = gather(given, environ, lambda _: None)
-    store.refuse_running(directory)
     interface = None
     if "interface" in all_given:
         interface = words.parse_interface(all_given["interface"].texts[0])
-    leftovers = _leftovers(DIRECTORY, interface)
-    print(f"to be removed: {directory}, with the identity of this node: others who met it")
-    print("refuse its name to a new identity until a person types accept on one of them")
-    for path in leftovers:
+    for directory in directories:
+        store.refuse_running(directory)
+    for directory in directories:
+        print(f"to be removed: {directory}, with the identity of that node: others who met it")
+        print("refuse its name to a new identity until a person types accept on one of them")
+    for path in _leftovers(interface) if interface else ():
         print(f"to be removed: {path}, of a node that is gone")
     if not (yes or _agreed()):
         print("nothing was removed")
         return 1
-    removed = store.remove_state(directory)
+    for directory in directories:
+        _tell(store.remove_state(directory))
     if interface is not None:
-        removed += _take_back(interface)
-    for path in leftovers:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-            removed.append(path)
-    for path in removed:
-        print(f"removed {path}")
-    kept = [each for each in (network_path, UNIT_PATH) if os.path.exists(each)]
+        _clean(interface)
+    kept = [each for each in (network_path, *units(UNIT_PATH)) if os.path.exists(each)]
     print(f"kept: {', '.join(kept)}" if kept else "nothing is left")
     return 0
 
 
-def _leftovers(directory: str, interface: str | None) -> list[str]:
-    """Return the socket of a node that is gone; of no interface but the one that is named."""
-    path = os.path.join(directory, f"{interface}{_SOCKET}")
-    return [path] if interface and os.path.exists(path) and not is_alive(path) else []
+def purge_leftovers(given: Choices) -> int:
+    """Remove what killed nodes have left on this host, of one interface or of all.
+
+    That is no loss: identities and pins stay, nobody is asked. Returns the exit code.
+
+    Raises:
+        ConfigError: something cannot be removed.
+    """
+    names: set[str] = set()
+    if "interface" in given:
+        names.add(given["interface"].texts[0])
+    else:
+        with suppress(FileNotFoundError):
+            found = map(os.path.splitext, os.listdir(DIRECTORY))
+            names.update(stem for stem, ending in found if ending in (_SOCKET, _RECORD))
+    if not sum(_clean(name) for name in sorted(names)):
+        print("nothing of a node that is gone is left here")
+    return 0
 
 
-def _take_back(interface: str) -> list[str]:
-    """Undo what a killed node has changed on this host; return its record, if there was one."""
-    path = os.path.join(DIRECTORY, interface + _RECORD)
-    if not os.path.exists(path) or interface in nodes():
+def _leftovers(interface: str) -> list[str]:
+    """Return what a node that is gone has left of its interface: socket and undo record."""
+    path = os.path.join(DIRECTORY, interface)
+    if os.path.exists(path + _SOCKET) and is_alive(path + _SOCKET):
         return []
+    return [path + each for each in (_SOCKET, _RECORD) if os.path.exists(path + each)]
+
+
+def _clean(interface: str) -> int:
+    """Remove the leftovers of an interface; return how many there were."""
+    found = _leftovers(interface)
+    for path in found:
+        if path.endswith(_RECORD):
+            _take_back(interface)  # removes the record, unless something cannot be undone
+        else:
+            os.unlink(path)
+    _tell([path for path in found if not os.path.exists(path)])
+    return len(found)
+
+
+def _tell(removed: Sequence[str]) -> None:
+    for path in removed:
+        print(f"removed {path}")
+
+
+def _take_back(interface: str) -> None:
+    """Undo what a killed node has changed on this host.
+
+    Raises:
+        ConfigError: it cannot be undone, or its record not be read.
+    """
     try:
-        Gateway(interface, nft_table(interface), report.say).close()
+        gateway = Gateway(interface, nft_table(interface), report.say, directory=DIRECTORY)
+        gateway.close()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
-    return [path]
+        raise ConfigError(f"{interface}: {error.strerror or error}") from None
 
 
 def _agreed() -> bool:

@@ -160,7 +160,10 @@ class ConflictView:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a person may ask a running node; `uptime` in seconds."""
+    """Everything a person may ask a running node; `uptime` in seconds.
+
+    `unheard` is what `--via` gives, PREFIX=NAME, where no node of that name was heard of.
+    """
 
     name: str
     address: str
@@ -178,6 +181,7 @@ class Snapshot:
     conflicts: tuple[ConflictView, ...] = ()
     drops: tuple[tuple[str, int], ...] = field(default=())
     digest: str = ""
+    unheard: tuple[str, ...] = ()
 
 
 # --- what doctor finds ---

@@ -8,7 +8,6 @@ Several may run in one process, each with an interface and a state directory of 
 """
 
 import asyncio
-import dataclasses
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -57,7 +56,7 @@ class Network:
     def __init__(
         self, settings: Settings, *, reload: Callable[[], Settings] | None = None
     ) -> None:
-        self.settings = self._asked = settings
+        self.settings = settings
         self._reload = reload
         self._open = ExitStack()
         self._seqs = _Seqs()
@@ -105,7 +104,7 @@ class Network:
             self._open = opening.pop_all()
         self._restore()
         # Before the first handshake: a life that is killed at once has stamps of its own, too.
-        self._store.save(dataclasses.replace(self._store.saved, wall=self._state().wall))
+        self._store.save(replace(self._store.saved, wall=self._state().wall))
         self._schedule_save(SAVE_DELAY)
         return self
 
@@ -162,12 +161,13 @@ class Network:
     def snapshot(self) -> Snapshot:
         """Return everything that is known at the moment."""
         status = self.node.status()
-        return snapshot(
+        found = snapshot(
             self.host.mesh,
             interface=self.node.name,
             uptime=clock.now() - self._began_at,
             data_path=status.data_path,
         )
+        return replace(found, unheard=self.host.mesh.ways.unheard())
 
     def reload(self) -> str:
         """Read the files again and follow them; sessions stay.
@@ -183,12 +183,14 @@ class Network:
         self.refuse(fresh)
         if fresh.mtu != self.settings.mtu:
             set_mtu(self.node.name, fresh.mtu or DEFAULT_MTU)
-        # Who hops stays at the port that it came to.
-        self.settings = followed = replace(fresh, listen_port=self.settings.listen_port)
+        told = reloading.answer(self.settings, fresh)
+        self.settings = fresh
+        port = self.host.mesh.context.settings.listen_port  # it may have hopped
+        followed = replace(fresh, listen_port=port)
         self.act(lambda now: self.host.mesh.set_settings(followed, now))
         if self._world is not None:
             self._world.apply_routes()
-        return reloading.answer(self._asked, fresh)
+        return told
 
     def refuse(self, fresh: Settings) -> None:
         """Refuse settings that `reload` could not follow.
@@ -196,9 +198,9 @@ class Network:
         Raises:
             ConfigError: what cannot change has changed, or the name is another node's.
         """
-        reloading.refuse(self._asked, fresh, has_ipv6=has_ipv6())
+        reloading.refuse(self.settings, fresh, has_ipv6=has_ipv6())
         if fresh.name != self.settings.name:
-            self.host.mesh.members.refuse_name(fresh.name)
+            reloading.refuse_name(self.host.mesh.context, fresh.name)
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what happens from now on until the network ends."""
@@ -289,15 +291,15 @@ class Network:
 
     def _hop(self) -> None:
         """Move on to the next UDP port: a router may not like this one."""
-        port = self.settings.listen_port % _LAST_PORT + 1
+        context = self.host.mesh.context
+        port = context.settings.listen_port % _LAST_PORT + 1
         try:
             self.node.configure(DeviceChange(listen_port=port))
         except ConfigError as error:
             report.say(str(error))
             return
         report.tell(f"listening on UDP port {port} from now on")
-        self.settings = replace(self.settings, listen_port=port)
-        self.host.mesh.context.settings = self.settings
+        context.settings = replace(context.settings, listen_port=port)
         if self._world is not None:
             self._world.look_around()
 
@@ -331,8 +333,7 @@ class Network:
         mesh = self.host.mesh
         pins = tuple(
             saved.Pin(pin.name, pin.address, pin.identity, pin.how.value)
-            for pin in mesh.context.trust.pins()
-            if pin.how is not How.FILE
+            for pin in mesh.context.trust.lasting()
         )
         blobs = tuple(mesh.context.objects.blobs())
         # Handshakes are stamped from what was saved on, if the clock is behind that.

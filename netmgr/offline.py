@@ -1,13 +1,11 @@
-"""What needs no running node: a new network, a key, a check of files, the service's unit."""
+"""What needs no running node: a new network, a key, a check of files, -O."""
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
-from netmgr.io.service import MARK, UNIT_PATH, systemd_unit
 from netmgr.model import (
     FIRST_WIREGUARD_PORT,
     HostPort,
@@ -16,7 +14,7 @@ from netmgr.model import (
 )
 from netmgr.options import Say, files, read_key_file, show
 from netmgr.wire import words
-from netmgr.wire.choices import CHOICES, Choices, Shape
+from netmgr.wire.choices import Choices
 from netmgr.wire.config import (
     NetworkText,
     Reading,
@@ -27,18 +25,16 @@ from netmgr.wire.config import (
 )
 from wgpy.errors import ConfigError, UsageError
 from wgpy.io import clock
-from wgpy.io.process import SECRET_MODE, advice, write_whole
+from wgpy.io.process import SECRET_MODE, advice
 from wgpy.model import KEY_SIZE, Prefix, Secret
-from wgpy.wire.text import covers, format_address, format_prefix, mask, parse_address
+from wgpy.wire.text import format_address, format_prefix, mask, parse_address
 
 _T = TypeVar("_T")
 
 PROGRAM: Final = "wg_netmanager"
 _FOLDER_MODE: Final = 0o755
-_UNIT_MODE: Final = 0o644
 _ONE_ADDRESS: Final = 32
 _SUBNET_LENGTH: Final = 16
-_PATHS: Final = ("network_config", "peer_config", "state")
 
 
 # --- init, genkey ---
@@ -70,8 +66,10 @@ def init(path: str, subnet: Prefix, texts: Sequence[str], key_file: str | None) 
 
     Raises:
         ConfigError: a file is there already, or cannot be written.
-        UsageError: no such peer.
+        UsageError: no such peer, or no room for two nodes.
     """
+    if subnet.length == _ONE_ADDRESS:
+        raise UsageError(f"--subnet: no two nodes fit into {format_prefix(subnet)}")
     peers = static_peers(texts, subnet)
     key = new_key()
     for each in (path, key_file):
@@ -113,13 +111,11 @@ def static_peers(texts: Sequence[str], subnet: Prefix) -> tuple[StaticPeer, ...]
                 words.parse_overlay(address_text) if equals else _nth_address(subnet, number)
             )
             place = _place(place_text, FIRST_WIREGUARD_PORT + address[-1])
+            words.refuse_misfit(subnet, address)
         except ConfigError as error:
             raise UsageError(f"--peer: {error}; write HOST:PORT=WGIP") from None
-        shown = format_address(address)
-        if not covers(subnet, Prefix(address, _ONE_ADDRESS)):
-            raise UsageError(f"--peer: {shown} is outside of subnet {format_prefix(subnet)}")
         if address in found:
-            raise UsageError(f"--peer: {shown} is given to two peers")
+            raise UsageError(f"--peer: {format_address(address)} is given to two peers")
         found[address] = StaticPeer(place, None, address)
     return tuple(found.values())
 
@@ -222,11 +218,10 @@ class _Report:
                 own = given.get("address")
                 if own is None:
                     continue
-                address = words.parse_overlay(own.texts[0])
-                if not covers(network.subnet, Prefix(address, _ONE_ADDRESS)):
-                    subnet = format_prefix(network.subnet)
-                    text = f"{format_address(address)} is outside of subnet {subnet}"
-                    self._fault(f"{own.origin}: wgIp: {text}")
+                try:
+                    words.refuse_misfit(network.subnet, words.parse_overlay(own.texts[0]))
+                except ConfigError as error:
+                    self._fault(f"{own.origin}: wgIp: {error}")
 
     def _tell(self, reading: Reading[_T]) -> _T | None:
         for warning in reading.warnings:
@@ -248,66 +243,7 @@ class _Report:
         self._say(line)
 
 
-# --- install, -O ---
-
-
-def install(given: Choices, environ: Mapping[str, str], path: str = UNIT_PATH) -> list[str]:
-    """Write the unit of systemd with the options given; return the lines that say what is next.
-
-    Raises:
-        ConfigError: a unit of somebody else is there, or it cannot be written.
-    """
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            if MARK not in file.read():
-                raise ConfigError(f"{path} is not of {PROGRAM} install; --print shows the unit")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}{advice()}") from None
-    try:
-        write_whole(path, unit(given, environ).encode(), _UNIT_MODE)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}{advice()}") from None
-    name = os.path.basename(path)
-    return [f"wrote {path}", f"next: systemctl daemon-reload && systemctl enable --now {name}"]
-
-
-def unit(given: Choices, environ: Mapping[str, str]) -> str:
-    """Return the unit of systemd that runs the node with the options given."""
-    return systemd_unit(
-        (*_own_program(), *command_words(given)),
-        os.path.abspath(files(given, environ).network),
-        state=os.path.abspath(given["state"].texts[0]) if "state" in given else None,
-        logs="log_file" in given,
-    )
-
-
-def command_words(given: Choices) -> list[str]:
-    """Return the options as the command line gives them, paths absolute."""
-    found = []
-    for choice in CHOICES:
-        if choice.name not in given:
-            continue
-        flag, texts = choice.flags[0], given[choice.name].texts
-        match choice.shape:
-            case Shape.SWITCH:
-                found.append(flag)
-            case Shape.COUNT:
-                found.append("-" + flag.lstrip("-") * int(texts[0]))
-            case Shape.ONE if choice.name in _PATHS:
-                found += [flag, os.path.abspath(texts[0])]
-            case Shape.ONE | Shape.MANY | Shape.PAIRS:
-                found += [word for text in texts for word in (flag, text)]
-    return found
-
-
-def _own_program() -> list[str]:
-    own = os.path.abspath(sys.argv[0])
-    if os.path.basename(own) in (PROGRAM, "netmgr") and os.access(own, os.X_OK):
-        return [own]
-    installed = shutil.which(PROGRAM)
-    return [sys.executable, "-m", "netmgr"] if installed is None else [installed]
+# --- -O ---
 
 
 def show_configuration(settings: Settings) -> int:

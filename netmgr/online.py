@@ -5,6 +5,7 @@ import os
 import select
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Final
 
 from netmgr.io.control_client import call
@@ -15,6 +16,7 @@ from wgpy.io import clock
 
 VIEWS: Final = ("status", "peers", "routes", "fingerprints")
 EVERY: Final = 2.0
+_TENTHS: Final = 10
 _CLEAR: Final = "\x1b[H\x1b[2J"
 
 
@@ -62,12 +64,24 @@ def as_text(
 def _part(name: str, snapshot: Snapshot, plain: Mapping[str, object]) -> object:
     match name:
         case "status":
-            return dict(plain)
+            return {**plain, "routes": _routes(snapshot)}
+        case "routes":
+            return _routes(snapshot)
         case "fingerprints":
             found = {peer.name: peer.fingerprint for peer in snapshot.peers}
             return {snapshot.name: snapshot.fingerprint, **found}
         case _:
             return plain.get(name, [])
+
+
+def _routes(snapshot: Snapshot) -> list[dict[str, object]]:
+    """Return the routes for programs, with the cost in ms."""
+    found = []
+    for route in snapshot.routes:
+        plain = asdict(route)
+        plain["cost_ms"] = plain.pop("cost") / _TENTHS
+        found.append(plain)
+    return found
 
 
 def tell(verb: str, interface: str | None, arguments: Mapping[str, str]) -> int:

@@ -37,7 +37,6 @@ _T = TypeVar("_T")
 FOLDER: Final = "/etc/wg_netmanager" if sys.platform == "linux" else ""
 NETWORK_FILE: Final = os.path.join(FOLDER, "network.yaml")
 PEER_FILE: Final = os.path.join(FOLDER, "peer.yaml")
-_ONE_ADDRESS: Final = 32
 
 Say = Callable[[str], None]
 
@@ -175,7 +174,7 @@ def assemble(network: NetworkFile, given: Choices, peer_path: str, say: Say) -> 
     name = _required(given, "name", words.parse_name, peer_path)
     address = _required(given, "address", words.parse_overlay, peer_path)
     interface = _required(given, "interface", words.parse_interface, peer_path)
-    _refuse_outside(network.subnet, address, given["address"])
+    refuse_misfit(network.subnet, address, given["address"])
     hopping = _switch(given, "hopping")
     own = next((peer for peer in network.peers if peer.address == address), None)
     listen_port = _listen_port(given, address, own, hopping=hopping, say=say)
@@ -229,10 +228,16 @@ def _many(given: Choices, name: str, parse: Callable[[str], _T]) -> tuple[_T, ..
     return () if found is None else tuple(dict.fromkeys(map(parse, found.texts)))
 
 
-def _refuse_outside(subnet: Prefix, address: bytes, given: Given) -> None:
-    if not covers(subnet, Prefix(address, _ONE_ADDRESS)):
-        text = f"{format_address(address)} is outside of subnet {format_prefix(subnet)}"
-        raise UsageError(f"{given.origin}: {text}")
+def refuse_misfit(subnet: Prefix, address: bytes, given: Given) -> None:
+    """Make sure that a node of the subnet can have the address given.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        words.refuse_misfit(subnet, address)
+    except ConfigError as error:
+        raise UsageError(f"{given.origin}: {error}") from None
 
 
 def _listen_port(

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from netmgr.engine.common import Context
+from netmgr.engine.signing import fingerprint
 from netmgr.model import Settings
 from wgpy.errors import ConfigError
 
@@ -35,6 +37,20 @@ def refuse(asked: Settings, fresh: Settings, *, has_ipv6: bool) -> None:
         raise ConfigError(f"{', '.join(changed)} {has} changed: that takes a restart")
     if has_ipv6 and fresh.mtu is not None and fresh.mtu < LEAST_MTU_V6:
         raise ConfigError(f"mtu: below {LEAST_MTU_V6} there is no IPv6 on an interface")
+
+
+def refuse_name(context: Context, name: str) -> None:
+    """Refuse a name for this node that is another's: the others would not believe it.
+
+    Raises:
+        ConfigError: whose it is.
+    """
+    pinned = context.trust.pinned(name)
+    owners = [] if pinned is None else [pinned.identity]
+    owners += [one.identity for one in context.remotes.values() if one.name == name]
+    for owner in owners:
+        if owner != context.identity.public:
+            raise ConfigError(f"name: {name} is another node, {fingerprint(owner)}")
 
 
 def answer(asked: Settings, fresh: Settings) -> str:

@@ -23,6 +23,10 @@ from wgpy.model import DeviceChange, Endpoint, InterfaceAddress, Prefix
 from wgpy.node import Node
 from wgpy.wire.text import mask
 
+# Seconds between looks at the host: of kernel settings and firewalls nobody tells. A look
+# takes 9 ms of a processor, so it is rare where there is nothing but the own address.
+LOOK_INTERVAL: Final = 5.0
+IDLE_LOOK_INTERVAL: Final = 60.0
 _DEFAULT: Final = Prefix(bytes(4), 0)
 
 
@@ -103,7 +107,7 @@ class World:
         except OSError:
             return
         self._lan.refresh(found)
-        port = owner.settings.listen_port
+        port = owner.host.mesh.context.settings.listen_port
         addresses = [address for each in found for address in each.addresses]
         local = [Endpoint(address.address, port) for address in addresses]
         networks = [mask(*address) for address in addresses]
@@ -190,7 +194,8 @@ class _Routes:
     async def _run(self) -> None:
         assert self._gateway is not None, "start comes first"
         while True:
-            await self._again.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._again.wait(), self._pause)
             self._again.clear()
             try:
                 faults = await self._gateway.apply(self._plan, FORWARDING.values())
@@ -198,6 +203,12 @@ class _Routes:
                 faults = (f"routes of this host: {error.strerror}",)
             for fault in faults:
                 self._tell(fault)
+
+    @property
+    def _pause(self) -> float:
+        settings = self._owner.settings
+        at_stake = self.through or settings.routes or settings.exit_node
+        return LOOK_INTERVAL if at_stake else IDLE_LOOK_INTERVAL
 
     def _plan(self, around: Surroundings) -> Sequence[Step]:
         settings, node = self._owner.settings, self._owner.node
@@ -212,6 +223,7 @@ class _Routes:
                 self.through,
                 offered,
                 tuple(sorted(used)),
+                mtu=settings.mtu,
             ),
             around.state,
             around.gateways,

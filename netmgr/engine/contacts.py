@@ -16,7 +16,7 @@ from netmgr.effects import CallLan, Resolve, SendDatagram
 from netmgr.engine import thrift
 from netmgr.engine.common import Context
 from netmgr.engine.knock import Door, Knocker, Rate
-from netmgr.engine.members import Members
+from netmgr.engine.members import DOOR, Members
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import same
 from netmgr.errors import Reason, Rejected
@@ -59,8 +59,6 @@ _CALLED_RATE: Final = 1
 _CALLED_BURST: Final = 5
 # Addresses of a name that are knocked at.
 _MAX_ENDPOINTS: Final = 16
-# Stands for all who come to the door, where new identities of one neighbour are counted.
-_DOOR: Final = b"the door"
 
 
 @dataclass(slots=True)
@@ -288,14 +286,14 @@ class Contacts:
         if identity == context.identity.public:
             raise Rejected(Reason.NOT_FOR_US)
         try:
-            self._members.receive_untrusted(blob, _DOOR, now)
+            self._members.receive_untrusted(blob, DOOR, now)
         except Rejected as refused:
             # Who lost its numbers hears of them from those who let it in.
             if refused.reason is not Reason.STALE:
                 raise
         if identity not in context.remotes:
             # Who was forgotten is judged anew when it is there again.
-            self._members.heard(identity, now)
+            self._members.heard(identity, now, arrived=True)
         remote = context.remotes.get(identity)
         if remote is None:
             raise Rejected(context.trust.judge(identity) or Reason.KEY_TAKEN)

@@ -30,6 +30,8 @@ from wgpy.model import AllowedIPChange, PeerChange, Prefix
 # Refused claims that are passed on: seconds between two from one neighbour; neighbours known.
 EVIDENCE_INTERVAL: Final = 60.0
 _MAX_NEIGHBOURS: Final = 1024
+# Stands for all who come to the door, as a neighbour that hands over what is claimed there.
+DOOR: Final = b"the door"
 # Refused claims that are told of: a second in the long run, and at once.
 _TOLD_RATE: Final = 0.2
 _TOLD_BURST: Final = 64
@@ -46,6 +48,12 @@ class Members:
         self._told = Rate(_TOLD_RATE, _TOLD_BURST)
         self._vouch(pin.identity for pin in context.trust.pins())
 
+    def restore(self, pins: Iterable[Pin]) -> None:
+        """Take pins that were saved."""
+        trust = self._context.trust
+        trust.restore(pins)
+        self._vouch(pin.identity for pin in trust.pins())
+
     # --- objects ---
 
     def receive_untrusted(
@@ -53,7 +61,8 @@ class Members:
     ) -> OwnEcho | None:
         """Take a signed object of anybody; return what it says of ourselves that we did not.
 
-        `sender` is the short id of who handed it over, None if it was saved.
+        `sender` is the short id of who handed it over, `DOOR` if that is the one whose it is,
+        None if it was saved.
 
         Raises:
             Rejected: why it is not kept.
@@ -72,9 +81,11 @@ class Members:
             self.drop(dropped, "gave way to others", now)
         if signed is None or signed.identity == context.identity.public:
             return None
-        is_news = signed.kind == objects.RECORD and self.heard(signed.identity, now)
+        is_news = signed.kind == objects.RECORD and self.heard(
+            signed.identity, now, arrived=sender == DOOR
+        )
         if signed.kind == objects.LEAVE:
-            self._left(signed.identity)
+            self._left(signed.identity, now)
         elif signed.kind == objects.ACCEPT and sender is not None:
             self._accepted(signed, now)
         if signed.identity in context.remotes:
@@ -83,8 +94,11 @@ class Members:
             context.objects.withhold(signed)
         return None
 
-    def heard(self, identity: bytes, now: float) -> bool:
-        """Judge what the Record of an identity claims; return whether a refusal is news."""
+    def heard(self, identity: bytes, now: float, *, arrived: bool = False) -> bool:
+        """Judge what the Record of an identity claims; return whether a refusal is news.
+
+        `arrived` says that it is there at the door: it may be who was forgotten.
+        """
         context = self._context
         record = context.objects.record(identity)
         if record is None or identity == context.identity.public:
@@ -92,6 +106,8 @@ class Members:
         claim = Claim(record.name, record.address, identity)
         before = context.trust.claimed(identity)
         context.trust.claim(claim)
+        if arrived:
+            context.trust.arrived(identity, now)
         concerned = context.trust.rivals(claim)
         if before is not None:
             concerned |= context.trust.rivals(before)
@@ -123,7 +139,14 @@ class Members:
             self._evidence.popitem(last=False)
         return rate.allow(now)
 
-    def _left(self, identity: bytes) -> None:
+    def rest(self, identities: Iterable[bytes], now: float) -> None:
+        """Let claims of who is not there count less than those of others."""
+        for identity in identities:
+            for rival in sorted(self._context.trust.rest(identity)):
+                self.judge(rival, now)
+
+    def _left(self, identity: bytes, now: float) -> None:
+        self.rest([identity], now)
         remote = self._context.remotes.get(identity)
         if remote is not None:
             self._tell(events.NodeLeft(remote.name, "said goodbye"))
@@ -266,20 +289,6 @@ class Members:
         self.judge_all(now)
 
     # --- people ---
-
-    def refuse_name(self, name: str) -> None:
-        """Refuse a name for this node that is another's: the others would not believe it.
-
-        Raises:
-            ConfigError: whose it is.
-        """
-        context = self._context
-        pinned = context.trust.pinned(name)
-        owners = [] if pinned is None else [pinned.identity]
-        owners += [one.identity for one in context.remotes.values() if one.name == name]
-        for owner in owners:
-            if owner != context.identity.public:
-                raise ConfigError(f"name: {name} is another node, {fingerprint(owner)}")
 
     def pin(self, name: str, identity: bytes, now: float) -> None:
         """Bind a name, and the address that the identity claims with it, to the identity.

@@ -99,9 +99,7 @@ class Mesh:
         now: float,
     ) -> None:
         """Take up where a run before this one ended."""
-        for pin in pins:
-            self.context.trust.pin(pin)
-            self.context.objects.keep(pin.identity)
+        self.members.restore(pins)
         for blob in blobs:
             with self._counting():
                 if split_untrusted(blob).identity != self.context.identity.public:
@@ -380,7 +378,9 @@ class Mesh:
 
     def _expire(self, now: float) -> None:
         in_use = self.ways.in_use()
-        for identity in self.context.objects.expire(now, in_use).dropped:
+        expired = self.context.objects.expire(now, in_use)
+        self.members.rest(expired.unreachable, now)
+        for identity in expired.dropped:
             self.members.drop(identity, "not heard of for a week", now)
 
     def _send(self, remote: Remote, kind: int, body: bytes, *, flag: bool = False) -> None:

@@ -17,14 +17,12 @@ from wgpy.hostmodel import (
     SRC_VALID_MARK,
     V4,
     V6,
-    AddAddress,
     CreateInterface,
     HostState,
     Recorded,
     RunHook,
     SetDns,
     SetFirewall,
-    SetMtu,
     SetSysctl,
     SetUp,
     SetWireGuard,
@@ -59,16 +57,7 @@ _SPECIAL: Final = (
 )
 _Ours: TypeAlias = SetSysctl | SetFirewall
 # What quick plans for an interface that is not ours to make.
-_NotOurs: TypeAlias = (
-    CreateInterface
-    | SetWireGuard
-    | SetMtu
-    | SetUp
-    | AddAddress
-    | RunHook
-    | SetDns
-    | SetFirewall
-)
+_NotOurs: TypeAlias = CreateInterface | SetWireGuard | SetUp | RunHook | SetDns | SetFirewall
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +67,7 @@ class RoutesWanted:
     `overlay` are the subnets of the mesh, `addresses` the own ones in them; `through` is
     reached through the interface, `offered` is behind this node. `endpoints` are the packed
     addresses at which nodes are reached outside of the tunnel. `mark` is that of the node's
-    own packets, None if it may be chosen.
+    own packets, None if it may be chosen; `mtu` the interface's, None if that is left alone.
     """
 
     interface: str
@@ -88,6 +77,7 @@ class RoutesWanted:
     offered: tuple[Prefix, ...] = ()
     endpoints: tuple[bytes, ...] = ()
     mark: int | None = None
+    mtu: int | None = None
 
 
 class Refused(NamedTuple):
@@ -211,7 +201,7 @@ def _as_of_quick(wanted: RoutesWanted) -> Wanted:
     """Return the routes as those of a tunnel with one peer."""
     allowed = tuple(AllowedIPChange(prefix) for prefix in wanted.through)
     device = DeviceChange(fwmark=wanted.mark, peers=(PeerChange(_NOBODY, allowed_ips=allowed),))
-    return Wanted(wanted.interface, device, wanted.addresses)
+    return Wanted(wanted.interface, device, wanted.addresses, mtu=wanted.mtu)
 
 
 def _firewalls(

@@ -83,6 +83,13 @@ class Prefixes:
             one for one in (*chosen, *closed) if one.length and not outside.what_is_in(one)
         )
 
+    def unheard(self) -> tuple[str, ...]:
+        """Return what the file wants through a node of whom nobody ever spoke, PREFIX=NAME."""
+        known = {"any", *(remote.name for remote in self._context.remotes.values())}
+        known.update(pin.name for pin in self._context.trust.pins())
+        wanted = dict.fromkeys(self._context.settings.via)
+        return tuple(f"{prefix}={name}" for prefix, name in wanted if name not in known)
+
     # --- inside ---
 
     def _is_own(self, prefix: Prefix) -> bool:

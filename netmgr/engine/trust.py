@@ -7,8 +7,11 @@ A claim is (name, address) by an identity, in its signed Record. Rules, the firs
   people, and from meeting: the first session with a claimant.
 - The file pins identities and addresses, but knows no names: the name that an identity of the
   file claims is its own, whatever was pinned by people or met.
-- A claim that was only heard holds until another contradicts it; of two unmet claims for one
-  name or address neither is used.
+- An identity that another took the place of, by the word of a person, does not get that name
+  and address back, also when they are forgotten: a person may give them back.
+- A claim that was only heard holds until another contradicts it. Of unmet claims for one name
+  or address that counts whose identity was last at the door, before those only heard of, and
+  these before those that left or were not heard of for long; of equals none is used.
 
 An identity has one pin from meeting: who takes another name or address gives up those before,
 so nobody collects them. What is refused is never merged and never forgotten by itself: people
@@ -26,19 +29,27 @@ from wgpy.model import Prefix
 
 # Conflicts remembered for people to see; the oldest go first.
 MAX_CONFLICTS: Final = 256
+# Identities that others took the place of; the oldest are forgotten.
+MAX_REPLACED: Final = 1024
+# Seconds in which who was at the door is not displaced by another: time to be met.
+ARRIVAL_HOLDS: Final = 5.0
 # Identities pinned for being met; who is met beyond them stays a stranger.
 MAX_MET: Final = 4096
 
 
 class How(Enum):
-    """Where a pin comes from; a later one is stronger."""
+    """Where a pin comes from; a later one is stronger. REPLACED says who lost what."""
 
+    REPLACED = "replaced"
     MET = "met"
     PERSON = "person"
     FILE = "file"
 
 
 _RANKS: Final = list(How)
+# How far a claim weighs among unmet ones; the time at which it was at the door weighs more.
+_RESTING: Final = float("-inf")
+_HEARD: Final = -1.0
 K = TypeVar("K", str, bytes)
 
 
@@ -79,15 +90,25 @@ class Trust:
         # Of each identity its pin from meeting; and the identities of the file.
         self._met: dict[bytes, Pin] = {}
         self._filed: set[bytes] = set()
-        # Of each identity its last claim.
+        # Of each identity what another took from it.
+        self._replaced: OrderedDict[bytes, Pin] = OrderedDict()
+        # Of each identity its last claim, and how that weighs if not as just heard.
         self._claims: dict[bytes, Claim] = {}
+        self._weights: dict[bytes, float] = {}
         self._by_name: dict[str, set[bytes]] = {}
         self._by_address: dict[bytes, set[bytes]] = {}
         self.conflicts: OrderedDict[tuple[bytes, Reason], Conflict] = OrderedDict()
-        for pin in pins:
-            self.pin(pin)
+        self.restore(pins)
 
     # --- pins ---
+
+    def restore(self, pins: Iterable[Pin]) -> None:
+        """Take pins of the file, or what was saved."""
+        for pin in pins:
+            if pin.how is How.REPLACED:
+                self._displace(pin)
+            else:
+                self.pin(pin)
 
     def pin(self, pin: Pin) -> bool:
         """Bind name and address to an identity; False if a stronger pin says otherwise.
@@ -122,8 +143,7 @@ class Trust:
             if old.how is How.FILE:
                 self._drop(old)
         self._filed.clear()
-        for pin in pins:
-            self.pin(pin)
+        self.restore(pins)
 
     def forget(self, name: str) -> list[Pin]:
         """Take away what is pinned under a name, but for the file's; return it."""
@@ -145,11 +165,20 @@ class Trust:
             return False
         for one in others:
             self._drop(one)
+            self._displace(one)
+        self._replaced.pop(identity, None)
         return self.pin(Pin(name, address, identity, how))
 
     def pins(self) -> list[Pin]:
         """Return all pins, each once."""
         return list(dict.fromkeys([*self._names.values(), *self._addresses.values()]))
+
+    def lasting(self) -> list[Pin]:
+        """Return what is to be saved: pins that are not of the file, and who was replaced."""
+        return [
+            *(pin for pin in self.pins() if pin.how is not How.FILE),
+            *self._replaced.values(),
+        ]
 
     def pinned(self, name: str) -> Pin | None:
         """Return who a name belongs to."""
@@ -172,8 +201,11 @@ class Trust:
 
     def claim(self, claim: Claim) -> None:
         """Take note of what an identity says of itself, in place of what it said before."""
+        weight = self._weights.get(claim.identity, _HEARD)
         self.withdraw(claim.identity)
         self._claims[claim.identity] = claim
+        if weight > _HEARD:
+            self._weights[claim.identity] = weight
         self._by_name.setdefault(claim.name, set()).add(claim.identity)
         if claim.address is not None:
             self._by_address.setdefault(claim.address, set()).add(claim.identity)
@@ -181,11 +213,30 @@ class Trust:
     def withdraw(self, identity: bytes) -> None:
         """Forget the claim of an identity."""
         old = self._claims.pop(identity, None)
+        self._weights.pop(identity, None)
         if old is None:
             return
         _remove(self._by_name, old.name, identity)
         if old.address is not None:
             _remove(self._by_address, old.address, identity)
+
+    def arrived(self, identity: bytes, now: float) -> None:
+        """Note that who claims is there: that counts, unless another has just come."""
+        if self._is_replaced(identity):
+            return
+        claim = self._claims[identity]
+        rivals = self._by_name[claim.name] | self._by_address.get(claim.address or b"", set())
+        last = max(map(self._weight, rivals))
+        if last <= _HEARD or now - last >= ARRIVAL_HOLDS:
+            self._weights[identity] = now
+
+    def rest(self, identity: bytes) -> set[bytes]:
+        """Note that an identity left, or was not heard of for long; return its rivals."""
+        claim = self._claims.get(identity)
+        if claim is None:
+            return set()
+        self._weights[identity] = _RESTING
+        return self.rivals(claim)
 
     def claimed(self, identity: bytes) -> Claim | None:
         """Return the last claim of an identity."""
@@ -199,6 +250,8 @@ class Trust:
         address = claim.address
         if address is not None and not self.in_subnet(address):
             return Reason.OUTSIDE_SUBNET
+        if self._is_replaced(identity):
+            return Reason.REPLACED
         claimants = self._by_name[claim.name]
         if self._is_anothers(identity, self._names.get(claim.name), claimants, self._filed):
             return Reason.NAME_TAKEN
@@ -231,9 +284,14 @@ class Trust:
             self._by_name.get(claim.name, set()),
             set() if claim.address is None else self._by_address.get(claim.address, set()),
         ):
-            if len(claimants - {claim.identity}) <= 1 or claim.identity in self._filed:
-                found |= claimants
-        return found - {claim.identity}
+            others = claimants - {claim.identity}
+            if claim.identity not in self._filed:
+                others = {one for one in others if not self._is_replaced(one)}
+                most = max(map(self._weight, others), default=_HEARD)
+                best = {one for one in others if self._weight(one) == most}
+                others = best if len(best) == 1 else set()
+            found |= others
+        return found
 
     def report(self, claim: Claim, reason: Reason) -> bool:
         """Note a refusal; return whether it is news."""
@@ -280,9 +338,31 @@ class Trust:
         if self._met.get(pin.identity) == pin:
             del self._met[pin.identity]
 
-    @staticmethod
+    def _displace(self, pin: Pin) -> None:
+        """Note who lost what; the file's are not to be displaced."""
+        if pin.identity in self._filed:
+            return
+        self._replaced.pop(pin.identity, None)
+        self._replaced[pin.identity] = pin._replace(how=How.REPLACED)
+        if len(self._replaced) > MAX_REPLACED:
+            self._replaced.popitem(last=False)
+
+    def _is_replaced(self, identity: bytes) -> bool:
+        lost, claim = self._replaced.get(identity), self._claims[identity]
+        if lost is None or identity in self._filed:
+            return False
+        return claim.name == lost.name or claim.address == (lost.address or b"")
+
+    def _weight(self, identity: bytes) -> float:
+        return self._weights.get(identity, _HEARD)
+
+    def _outweighs(self, identity: bytes, claimants: Set[bytes]) -> bool:
+        """Tell whether an unmet claim counts more than all others of the same."""
+        own, others = self._weight(identity), (one for one in claimants if one != identity)
+        return all(self._weight(one) < own or self._is_replaced(one) for one in others)
+
     def _is_anothers(
-        identity: bytes, pin: Pin | None, claimants: Set[bytes], strong: Set[bytes]
+        self, identity: bytes, pin: Pin | None, claimants: Set[bytes], strong: Set[bytes]
     ) -> bool:
         """Tell whether what is claimed belongs to another, or to none of several.
 
@@ -292,7 +372,9 @@ class Trust:
             return pin.identity != identity
         if stronger := claimants & strong:
             return stronger != {identity}
-        return len(claimants) > 1 if pin is None else pin.identity != identity
+        if pin is not None:
+            return pin.identity != identity
+        return not self._outweighs(identity, claimants)
 
 
 def _rank(how: How) -> int:

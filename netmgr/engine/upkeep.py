@@ -10,7 +10,7 @@ from typing import Final
 from netmgr.effects import SendDatagram, SendInner
 from netmgr.engine import knock, thrift
 from netmgr.engine.common import Context, is_metered
-from netmgr.engine.liveness import PING_INTERVAL
+from netmgr.engine.liveness import FIRST_INTERVAL, PING_INTERVAL
 from netmgr.engine.neighbours import Neighbours
 from netmgr.engine.remote import Direct, Remote, Via
 from netmgr.engine.signing import keyed_mac, same
@@ -65,8 +65,8 @@ class Upkeep:
         self._tick_at = self._choose_at = self._compare_at = now
         # Whether a direct way came or went since neighbours were chosen.
         self.unsettled = False
-        self._neighbours = Neighbours(context, ways.has_way, ways.is_cut_off)
         self.witnesses = Witnesses(context)
+        self._neighbours = Neighbours(context, ways.has_way, ways.is_cut_off)
 
     # --- the clock ---
 
@@ -146,11 +146,13 @@ class Upkeep:
 
     def roamed(self, remote: Remote, endpoint: Endpoint, now: float) -> None:
         """Follow the device, which heard the node directly from another place."""
+        before = remote.checks.moved_at
         remote.offer(self._context.placed([Candidate(endpoint, Kind.OBSERVED)]), now)
         if remote.up and remote.take_up(endpoint, now):
             self.unsettled = True  # no prefix may hold a place where a node is reached
             self._changed(remote, now)
-            self._ping(remote, now)
+            # Not at once: two who answer from elsewhere each time would do so without end.
+            remote.pings.next_at = max(now, before + FIRST_INTERVAL)
         self.touch(remote, now)
 
     # --- from the network ---
@@ -214,14 +216,14 @@ class Upkeep:
     def _receive_ping(self, remote: Remote, message: Message, now: float) -> None:
         ping = Ping.decode_untrusted(message.body)
         remote.limit(control.PING, PING_RATE, now)
-        observed = self._direct_endpoint(remote)
-        pong = Pong(ping.txid, self._context.objects.total_digest(), observed).encode()
+        observed, digest = self._direct_endpoint(remote), self._context.objects.total_digest()
+        pong = Pong(ping.txid, digest, observed).encode()
         self._send(remote, control.PONG, pong, flag=self._neighbours.wants(remote))
         self._take_flag(remote, message, now)
         if observed is not None:
             if not remote.up:
                 # It may have come through relays all the same: that place proves nothing yet.
-                remote.offer([Candidate(observed, Kind.OBSERVED)], now)
+                remote.offer(self._context.placed([Candidate(observed, Kind.OBSERVED)]), now)
                 remote.places.heard_from(observed, now)
             else:
                 interval = self._interval(remote) or PING_INTERVAL
@@ -248,10 +250,9 @@ class Upkeep:
         self._compare(remote, pong.digest, now)
 
     def _receive_call(self, remote: Remote, message: Message, now: float) -> None:
-        endpoints = control.decode_endpoints_untrusted(message.body)
+        found = control.decode_endpoints_untrusted(message.body)
         remote.limit(control.CALL_ME, CALL_RATE, now)
-        candidates = [Candidate(each, Kind.OBSERVED) for each in endpoints]
-        remote.offer(self._context.placed(candidates), now)
+        remote.offer(self._context.placed(Candidate(one, Kind.OBSERVED) for one in found), now)
         if message.flag:
             self._call(remote, answer=False)
         if remote.up:
@@ -285,6 +286,8 @@ class Upkeep:
             remote = self._context.by_key.get(key)
             if remote is not None:
                 remote.pings.observe(now, rx_grew=rx_grew, tx_grew=tx_grew)
+                if rx_grew:
+                    self._ways.heard(remote, now)
                 if remote.arrived(*self._context.channel.arrivals(key), now):
                     self._changed(remote, now)
                 busy = True
@@ -314,9 +317,8 @@ class Upkeep:
                 self._probe(remote, endpoint, now)
             if not remote.up and isinstance(remote.way, Via) and remote.calls.next_at <= now:
                 self._call(remote, answer=True)
-                pause = CALLS[min(remote.calls.tries + 1, len(CALLS) - 1)]
                 remote.calls.tries += 1
-                remote.calls.next_at = now + pause
+                remote.calls.next_at = now + CALLS[min(remote.calls.tries, len(CALLS) - 1)]
         self.touch(remote, now)
 
     def _died(self, remote: Remote, now: float) -> None:
@@ -393,7 +395,6 @@ class Upkeep:
         self, kind: int, probe: Probe, key: bytes, remote: Endpoint, local: Local | None
     ) -> None:
         context = self._context
-        proof = keyed_mac(key, probe.proven(kind))
-        body = probe._replace(proof=proof).encode(kind)
+        body = probe._replace(proof=keyed_mac(key, probe.proven(kind))).encode(kind)
         payload = knock.seal(context.keys, kind, body, context.entropy)
         context.out.effects.append(SendDatagram(payload, remote, local))

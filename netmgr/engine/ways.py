@@ -150,6 +150,10 @@ class Ways:
         """Return the prefixes that go nowhere: none of whom the file names is reached."""
         return self._prefixes.closed
 
+    def unheard(self) -> tuple[str, ...]:
+        """Return what is to go through a node that was never heard of, PREFIX=NAME."""
+        return self._prefixes.unheard()
+
     def take_moved(self) -> list[Remote]:
         """Return and forget the nodes whose way has changed, or is to be asked again."""
         taken, self._moved = self._moved, []
@@ -178,6 +182,15 @@ class Ways:
         if isinstance(remote.way, Via):
             hops = (self._context.identity.short, *remote.way.hops)
             self._lose(hops[-2], hops[-1], now)
+
+    def heard(self, remote: Remote, now: float) -> None:
+        """Trust the links of the way in use again: something of the node came in."""
+        if self._dead and isinstance(remote.way, Via):
+            path = (self._context.identity.short, *remote.way.hops)
+            used = {frozenset(pair) for pair in pairwise(path)}
+            dead = {pair: at for pair, at in self._dead.items() if frozenset(pair) not in used}
+            if len(dead) < len(self._dead):
+                self._dead, self._at = dead, now + SOON
 
     def _lose(self, one: bytes, other: bytes, now: float) -> None:
         if (one, other) not in self._dead:

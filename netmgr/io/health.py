@@ -135,7 +135,10 @@ def sockets(directory: str = DIRECTORY) -> Finding:
         return Finding(Level.OK, "sockets", "none of a node that is gone")
     more = f" and {len(stale) - _SHOWN} more" if len(stale) > _SHOWN else ""
     text = f"{', '.join(stale[:_SHOWN])}{more}: the node was killed"
-    return Finding(Level.WARN, "sockets", text, "start it again, or purge -i its interface")
+    first, _ = os.path.splitext(os.path.basename(stale[0]))
+    which = f" -i {first}" if len(stale) == 1 else ""
+    todo = f"its next start cleans up, or wg_netmanager purge --keep-identity{which}"
+    return Finding(Level.WARN, "sockets", text, todo)
 
 
 def ask(family: int, address: tuple[object, ...], payload: bytes) -> bytes | None:

@@ -133,7 +133,7 @@ def _is_passing(address: netlink.Address) -> bool:
 
 
 class InterfaceWatch:
-    """Tells that links, addresses or routes of this namespace changed, 50 ms late at most.
+    """Tells that links, addresses, routes or rules here changed, 50 ms late at most.
 
     Many changes within that time are told once; what changed is to be asked for.
     """
@@ -185,6 +185,8 @@ def _listen() -> socket.socket:
         netlink.GROUP_IPV4_ROUTE,
         netlink.GROUP_IPV6_ADDRESS,
         netlink.GROUP_IPV6_ROUTE,
+        netlink.GROUP_IPV4_RULE,
+        netlink.GROUP_IPV6_RULE,
     ):
         groups |= 1 << (group - 1)
     try:

@@ -16,7 +16,7 @@ from wgpy.wire.text import format_endpoint
 LEVELS: Final = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 _LOGGER: Final = logging.getLogger("netmgr")
 # The tunnel tells less than the mesh at the same level.
-_PARTS: Final = (("netmgr", 0), ("wgpy", 2))
+_PARTS: Final = (("netmgr", 1), ("wgpy", 0))
 _News: TypeAlias = (
     events.NodeJoined
     | events.NodeLeft
@@ -27,7 +27,9 @@ _News: TypeAlias = (
 
 
 def configure(verbosity: int, path: str | None, *, as_json: bool) -> None:
-    """Send lines to standard error, and to a file as well; 0 is errors, 3 everything.
+    """Send lines to standard error, and to a file as well.
+
+    0 is warnings, errors and what is announced, 1 what happens as well, 2 the tunnel, too.
 
     Called again it takes the place of what was said before.
 
@@ -40,9 +42,9 @@ def configure(verbosity: int, path: str | None, *, as_json: bool) -> None:
     formatter = (
         _Json() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
-    for part, modesty in _PARTS:
+    for part, more in _PARTS:
         logger = logging.getLogger(part)
-        logger.setLevel(LEVELS[min(max(verbosity - modesty, 0), len(LEVELS) - 1)])
+        logger.setLevel(LEVELS[min(verbosity + more, len(LEVELS) - 1)])
         logger.propagate = False
         for old in logger.handlers:
             old.close()
@@ -72,6 +74,12 @@ def say(text: str) -> None:
 def tell(text: str) -> None:
     """Log what an operator sees."""
     _LOGGER.info("%s", text)
+
+
+def announce(text: str) -> None:
+    """Log what is told at any verbosity: that a node begins, and that it ends."""
+    record = _LOGGER.makeRecord(_LOGGER.name, logging.INFO, "", 0, "%s", (text,), None)
+    _LOGGER.handle(record)
 
 
 def report(happened: Iterable[Event]) -> None:

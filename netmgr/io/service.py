@@ -1,5 +1,8 @@
 """The service of systemd that starts a node with the machine (systemd.service(5))."""
 
+import glob
+import os
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,7 +12,7 @@ MARK: Final = "# Written by wg_netmanager install; changed by it, too, if this l
 _UNIT: Final = """\
 {mark}
 [Unit]
-Description=wg_netmanager: mesh of WireGuard nodes
+Description=wg_netmanager: mesh of WireGuard nodes{which}
 Wants=network-online.target
 After=network-online.target
 ConditionPathExists={network}
@@ -53,7 +56,12 @@ WantedBy=multi-user.target
 
 
 def systemd_unit(
-    command: Sequence[str], network: str, *, state: str | None = None, logs: bool = False
+    command: Sequence[str],
+    network: str,
+    interface: str = "",
+    *,
+    state: str | None = None,
+    logs: bool = False,
 ) -> str:
     """Return the unit that runs a command; `network` is the file without which it is skipped.
 
@@ -67,10 +75,30 @@ def systemd_unit(
         more += ["LogsDirectory=wg_netmanager\n", "WorkingDirectory=%L/wg_netmanager\n"]
     return _UNIT.format(
         mark=MARK,
+        which=f" ({interface})" if interface else "",
         network=network.replace("%", "%%"),
         command=" ".join(map(_quoted, command)),
         more="".join(more),
     )
+
+
+def interface_of(unit: str) -> str:
+    """Return the interface that a unit is for; empty if it does not say."""
+    found = re.search(r"^Description=.* \((\S+)\)$", unit, re.MULTILINE)
+    found = found or re.search(r"^ExecStart=.* -i (\S+)", unit, re.MULTILINE)
+    return "" if found is None else found[1]
+
+
+def unit_path(first: str, interface: str) -> str:
+    """Return the unit's path for an interface that is not that of the first unit."""
+    stem, ending = os.path.splitext(first)
+    return f"{stem}-{interface}{ending}"
+
+
+def units(first: str = UNIT_PATH) -> list[str]:
+    """Return the paths of all units that are there."""
+    pattern = unit_path(glob.escape(first), "*")
+    return [each for each in (first, *sorted(glob.glob(pattern))) if os.path.exists(each)]
 
 
 def _quoted(word: str) -> str:

@@ -1,7 +1,8 @@
 """The state directory of one node: its identity, what it remembers, the lock.
 
     identity.key   the 32-byte seed in base64, 0600
-    state.json     netmgr.wire.saved, replaced as a whole
+    state.json     netmgr.wire.saved, replaced as a whole; what it holds may be lost
+    pins.json      who owns which name, twice: netmgr.io.pins
     lock           held while the node runs; holds its pid
 
 Where the disk is full or read-only the node runs on: one line says what that costs.
@@ -11,7 +12,6 @@ loop uses `save_soon` and `reserve_soon`, which a thread of the store carries ou
 """
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -21,6 +21,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final, NamedTuple, Self
 
+from netmgr.io import pins
+from netmgr.io.lockfile import lock
 from netmgr.wire.saved import Saved, format_saved, parse_saved, salvage_seq
 from wgpy.errors import ConfigError
 from wgpy.io import clock
@@ -35,12 +37,13 @@ IDENTITY: Final = "identity.key"
 STATE: Final = "state.json"
 CORRUPT: Final = "state.json.corrupt"
 LOCK: Final = "lock"
+_FILES: Final = (IDENTITY, STATE, CORRUPT, pins.PINS, pins.BACKUP, pins.CORRUPT)
 _MODE: Final = 0o700
 # A node goes on without its disk where that is full, read-only or failing.
 _TOLERATED: Final = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO})
 _OF_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _MAX_KEY_FILE: Final = 1024
-_DRAFT: Final = re.compile(r"\.(identity\.key|state\.json)\.\d+\.new")
+_DRAFT: Final = re.compile(r"\.(identity\.key|(state|pins)\.json(\.\w+)?)\.\d+\.new")
 
 
 class _Identity(NamedTuple):
@@ -80,6 +83,7 @@ class Store:
         self._writable = True
         self._writer: ThreadPoolExecutor | None = None
         self._pending: Saved | None = None
+        self._pins = pins.PinFiles(directory)
         self._lock: int | None = self._open()
         try:
             self.saved = self._load()
@@ -136,25 +140,30 @@ class Store:
     def _open(self) -> int | None:
         try:
             os.makedirs(self.directory, mode=_MODE, exist_ok=True)
-            return _lock(self._path(LOCK))
+            return lock(self._path(LOCK))
         except OSError as error:
             self._do_without_disk(self.directory, error)
             return None
 
     def _load(self) -> Saved:
         raw = _read(self._path(STATE))
+        kept = self._pins.read(self._say)
         if raw is None:
-            return Saved()
+            return Saved(pins=kept or ())
         try:
-            return parse_saved(raw)
+            saved = parse_saved(raw)
+            return saved if kept is None else replace(saved, pins=kept)
         except ConfigError as error:
             path = self._path(STATE)
-            self._say(f"{path}: {error}; set aside as {CORRUPT}, starting without it")
+            self._say(
+                f"{path}: {error}; set aside as {CORRUPT}, starting without it;"
+                f" pins that are left: {len(kept or ())}"
+            )
             try:
                 os.replace(path, self._path(CORRUPT))
             except OSError as fault:
                 self._do_without_disk(path, fault)
-            return Saved(salvage_seq(raw))
+            return Saved(salvage_seq(raw), kept or ())
 
     def _identify(self, environ: Mapping[str, str]) -> _Identity:
         given = environ.get(IDENTITY_VARIABLE, "")
@@ -197,6 +206,7 @@ class Store:
         self._written = saved
         path = self._path(STATE)
         try:
+            self._pins.write(saved.pins)
             write_whole(path, format_saved(saved))
         except OSError as error:
             self._warn(path, error)
@@ -291,7 +301,7 @@ def import_identity(source: str, directory: str) -> None:
     path = os.path.join(directory, IDENTITY)
     try:
         os.makedirs(directory, mode=_MODE, exist_ok=True)
-        lock = _lock(os.path.join(directory, LOCK))
+        held = lock(os.path.join(directory, LOCK))
     except OSError as error:
         raise _refusal(directory, error) from None
     try:
@@ -303,7 +313,7 @@ def import_identity(source: str, directory: str) -> None:
     except OSError as error:
         raise _refusal(path, error) from None
     finally:
-        os.close(lock)
+        os.close(held)
 
 
 def refuse_running(directory: str) -> None:
@@ -315,7 +325,7 @@ def refuse_running(directory: str) -> None:
     path = os.path.join(directory, LOCK)
     with suppress(OSError):
         if os.path.exists(path):
-            os.close(_lock(path))
+            os.close(lock(path))
 
 
 def remove_state(directory: str) -> list[str]:
@@ -328,16 +338,16 @@ def remove_state(directory: str) -> list[str]:
         return []
     removed = []
     try:
-        lock = _lock(os.path.join(directory, LOCK))
+        held = lock(os.path.join(directory, LOCK))
         try:
             drafts = [one for one in os.listdir(directory) if _DRAFT.fullmatch(one)]
-            for name in (IDENTITY, STATE, CORRUPT, *drafts, LOCK):
+            for name in (*_FILES, *drafts, LOCK):
                 path = os.path.join(directory, name)
                 with suppress(FileNotFoundError):
                     os.unlink(path)
                     removed.append(path)
         finally:
-            os.close(lock)
+            os.close(held)
     except OSError as error:
         raise _refusal(directory, error) from None
     _remove_empty(directory)
@@ -361,34 +371,6 @@ def _read(path: str, most: int = -1) -> bytes | None:
             return file.read(most)
     except FileNotFoundError:
         return None
-
-
-def _lock(path: str) -> int:
-    """Return a descriptor that holds the lock which the path stands for at this moment.
-
-    Raises:
-        ConfigError: another process holds it; names its pid.
-        OSError: it cannot be opened.
-    """
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its last holder may have unlinked it between open and lock.
-            if os.fstat(lock).st_nlink:
-                with suppress(OSError):  # a full disk: the lock holds all the same
-                    os.ftruncate(lock, 0)
-                    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-                return lock
-        except BlockingIOError:
-            pid = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(lock)
-            folder = os.path.dirname(path)
-            raise ConfigError(f"{folder} is in use by the node with pid {pid}") from None
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
 
 
 def _refusal(path: str, error: OSError) -> ConfigError:

@@ -19,6 +19,9 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[Finding]:
     yield from _peers(snapshot, reached)
     for peer in snapshot.peers:
         yield from _peer(peer)
+    for each in snapshot.unheard:
+        text = f"{each}: no node of that name was ever heard of"
+        yield Finding(Level.WARN, "via", text, "is the name right? does that node run?")
     yield from _conflicts(snapshot)
 
 

@@ -101,9 +101,13 @@ def peers(snapshot: Snapshot, wall_now: float, paint: Paint) -> str:
 
 
 def routes(snapshot: Snapshot, paint: Paint) -> str:
-    """Return a line for each destination: through whom, how far."""
+    """Return a line for each destination: through whom, how far; then what cannot be."""
+    unheard = "".join(
+        paint("bad", _clean(f"{each}: no node of that name was ever heard of")) + "\n"
+        for each in snapshot.unheard
+    )
     if not snapshot.routes:
-        return _NO_ROUTES
+        return unheard or _NO_ROUTES
     head = ("DESTINATION", "KIND", "TO", "THROUGH", "COST")
     rows = [
         (
@@ -118,7 +122,7 @@ def routes(snapshot: Snapshot, paint: Paint) -> str:
     styles = [
         ("fair" if route.path else "good") if route.to else "bad" for route in snapshot.routes
     ]
-    return table(head, rows, "llllr", styles, paint)
+    return table(head, rows, "llllr", styles, paint) + unheard
 
 
 def fingerprints(snapshot: Snapshot, paint: Paint) -> str:

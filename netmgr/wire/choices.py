@@ -205,7 +205,7 @@ CHOICES: Final = (
         "NETMGR_VERBOSITY",
         words.parse_verbosity,
         "",
-        "log more; repeatable",
+        "log what happens, -vv the tunnel, too",
         Shape.COUNT,
     ),
     Choice(

@@ -33,11 +33,12 @@ from netmgr.wire.words import (
     parse_shared_key,
     parse_subnet,
     parse_udp_port,
+    refuse_misfit,
 )
 from netmgr.wire.yamltext import Entries, Faults, Items, Node, Pair, Scalar, read_tree
 from wgpy.errors import ConfigError
 from wgpy.model import Prefix, Secret
-from wgpy.wire.text import covers, format_address, format_prefix, shorten
+from wgpy.wire.text import format_address, format_prefix, shorten
 
 _T = TypeVar("_T")
 
@@ -174,7 +175,10 @@ def _network(root: Node | None, faults: Faults) -> NetworkText | None:
     if "subnet" not in inner:
         faults.error(network.line, "network.subnet is missing; like subnet: 10.1.1.0/24")
     if subnet is not None:
-        _refuse_outside(subnet, peers, faults)
+        _refuse_misfits(subnet, peers, faults)
+        if subnet.length == _ONE_ADDRESS:
+            text = f"no two nodes fit into subnet {format_prefix(subnet)}; like 10.1.1.0/24"
+            faults.warn(inner["subnet"].line, text)
     key = _convert(inner.get("sharedKey"), parse_shared_key, faults)
     key_file = _convert(inner.get("sharedKeyFile"), parse_path, faults)
     match ("sharedKey" in inner, "sharedKeyFile" in inner):
@@ -247,12 +251,12 @@ def _peer(node: Node, faults: Faults) -> _Entry | None:
     return _Entry(StaticPeer(place, port, address, identity), address, fields["wgIp"].line)
 
 
-def _refuse_outside(subnet: Prefix, peers: Sequence[_Entry], faults: Faults) -> None:
+def _refuse_misfits(subnet: Prefix, peers: Sequence[_Entry], faults: Faults) -> None:
     for entry in peers:
-        if not covers(subnet, Prefix(entry.address, _ONE_ADDRESS)):
-            address = format_address(entry.address)
-            why = f"wgIp {address} is outside of subnet {format_prefix(subnet)}"
-            faults.error(entry.line, why)
+        try:
+            refuse_misfit(subnet, entry.address)
+        except ConfigError as error:
+            faults.error(entry.line, f"wgIp {error}")
 
 
 # --- any mapping ---

@@ -43,6 +43,7 @@ def snapshot_from_plain(plain: Mapping[str, object]) -> Snapshot:
         conflicts=tuple(_conflict(each) for each in fields.parts("conflicts")),
         drops=fields.counts("drops"),
         digest=fields.text("digest"),
+        unheard=fields.texts("unheard"),
     )
 
 

@@ -1,20 +1,25 @@
-"""What a node remembers between two runs, as JSON: state.json.
+"""What a node remembers between two runs, as JSON: state.json and pins.json.
 
-One object; entries that cannot be read are passed over, fields that are not known are too:
+state.json is one object; entries that cannot be read are passed over, and so are fields that
+are not known:
 
     version   1
     seq       greatest sequence number that may have been used; first, so that what is left of
               a damaged file still tells it
-    pins      list of {name, address, identity, how}
     objects   list of signed objects
     places    list of [identity, [endpoint, ...]], best first
     wall      Unix time that no handshake of this node is stamped after, seconds
+    pins      list of {name, address, identity, how}: read where it is, not written any more
+
+pins.json is one object too, {version, pins}, with each pin on a line of its own that ends with
+the CRC-32 of the rest: of a damaged file all lines that are whole count.
 
 Bytes are base64, addresses and endpoints are in digits.
 """
 
 import json
 import re
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +35,7 @@ MAX_PLACES: Final = 8
 MAX_SEQ: Final = 2**63 - 1
 # The year 2500: a clock that was that wrong once is not to be followed for ever.
 MAX_WALL: Final = 16_725_225_600
-HOW: Final = ("file", "met", "person")
+HOW: Final = ("file", "met", "person", "replaced")
 _SEQ: Final = re.compile(rb'"seq"\s*:\s*(\d{1,19})\b')
 
 _T = TypeVar("_T")
@@ -39,8 +44,8 @@ _T = TypeVar("_T")
 class Pin(NamedTuple):
     """A name and an overlay address that belong to an identity, and who says so.
 
-    `how` is file (network.yaml), met (a session with it) or person (`pin`, `accept`). Without
-    an address, which is b"", only the name is pinned.
+    `how` is file (network.yaml), met (a session with it) or person (`pin`, `accept`); replaced
+    is who lost both to another. Without an address, which is b"", only the name is pinned.
     """
 
     name: str
@@ -65,22 +70,13 @@ class Saved:
 
 
 def format_saved(saved: Saved) -> bytes:
-    """Return the state as JSON.
+    """Return the state as JSON, all but the pins.
 
     Places with a scope are left out: the number of an interface does not outlive a restart.
     """
     value = {
         "version": VERSION,
         "seq": saved.seq,
-        "pins": [
-            {
-                "name": pin.name,
-                "address": format_address(pin.address) if pin.address else "",
-                "identity": _base64(pin.identity),
-                "how": pin.how,
-            }
-            for pin in saved.pins
-        ],
         "objects": [_base64(each) for each in saved.objects],
         "places": [
             [_base64(identity), [format_endpoint(each) for each in _lasting(endpoints)]]
@@ -117,6 +113,19 @@ def parse_saved(raw: bytes) -> Saved:
     )
 
 
+def format_pins(pins: tuple[Pin, ...]) -> bytes:
+    """Return pins as JSON, with a line for each."""
+    head = f'{{"version": {VERSION}, "pins": [\n'
+    return (head + ",\n".join(map(_line, pins)) + "\n]}\n").encode()
+
+
+def parse_pins(raw: bytes) -> tuple[tuple[Pin, ...], bool]:
+    """Return the pins that can be read, and whether these are all that were written."""
+    lines = (line.removesuffix(",") for line in raw.decode("ascii", "replace").split("\n"))
+    pins = tuple(_readable(list(lines), _checked))
+    return pins, format_pins(pins) == raw
+
+
 def salvage_seq(raw: bytes) -> int:
     """Return the sequence number that a damaged file still tells, 0 if it tells none."""
     match = _SEQ.search(raw)
@@ -135,8 +144,27 @@ def _readable(entries: object, read: Callable[[object], _T]) -> Iterator[_T]:
     for entry in entries if isinstance(entries, list) else []:
         try:
             yield read(entry)
-        except (ConfigError, ValueError, LookupError, TypeError):
+        except (ConfigError, ValueError, LookupError, TypeError, RecursionError):
             continue
+
+
+def _line(pin: Pin) -> str:
+    value = {
+        "name": pin.name,
+        "address": format_address(pin.address) if pin.address else "",
+        "identity": _base64(pin.identity),
+        "how": pin.how,
+    }
+    check = zlib.crc32(json.dumps(value).encode())
+    return json.dumps({**value, "check": f"{check:08x}"})
+
+
+def _checked(line: object) -> Pin:
+    """Return the pin on a line, of which no byte has changed."""
+    pin = _pin(json.loads(_text(line)))
+    if _line(pin) != line:
+        raise ValueError("damaged")
+    return pin
 
 
 def _pin(entry: object) -> Pin:

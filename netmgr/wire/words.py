@@ -13,6 +13,9 @@ from wgpy.errors import ConfigError
 from wgpy.model import Prefix, Secret
 from wgpy.wire.text import (
     BASE64_KEY_SIZE,
+    covers,
+    format_address,
+    format_prefix,
     parse_address,
     parse_key,
     parse_number,
@@ -30,6 +33,7 @@ _LONGEST_REPEATED: Final = 30
 _NAME: Final = regex(r"[a-z0-9-]{1,63}")
 _STRANGE: Final = regex(r"[^a-z0-9-]+")
 _INTERFACE: Final = regex(r"[a-zA-Z0-9_=+.-]{1,15}")
+_FINGERPRINT: Final = regex(r"[0-9a-f]{32}")
 _HOST: Final = regex(r"(?=.*[^\d.])[\w-][\w.-]{0,252}")
 _FLAGS: Final = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -74,6 +78,26 @@ def parse_overlay(text: str) -> bytes:
     if len(packed) != _V4_SIZE:
         raise ConfigError(f"{shorten(text)}: an IPv4 address is wanted")
     return packed
+
+
+def refuse_misfit(subnet: Prefix, address: bytes) -> None:
+    """Make sure that a node of the subnet can have an address: not its first or last.
+
+    A subnet of one or two addresses has no such ends.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    shown, block = format_address(address), format_prefix(subnet)
+    host_bits = 8 * len(subnet.address) - subnet.length
+    if not covers(subnet, Prefix(address, 8 * len(address))):
+        raise ConfigError(f"{shown} is outside of subnet {block}")
+    last = (1 << host_bits) - 1
+    if len(address) == len(subnet.address) and host_bits > 1:
+        number = int.from_bytes(address) & last
+        if number in (0, last):
+            what = "broadcast" if number else "network"
+            raise ConfigError(f"{shown} is the {what} address of subnet {block}, no node's")
 
 
 def parse_subnet(text: str) -> Prefix:
@@ -144,6 +168,21 @@ def parse_identity(text: str) -> bytes:
     if len(raw) != ID_SIZE:
         raise ConfigError("an id is 64 hexadecimal digits, or 44 characters of base64")
     return raw
+
+
+def parse_fingerprint(text: str) -> str:
+    """Return the fingerprint of a node as nodes show it; hyphens and capitals are one's own.
+
+    Raises:
+        ConfigError: not 32 hexadecimal digits.
+    """
+    digits = text.lower().replace("-", "").replace(" ", "")
+    if not _FINGERPRINT.fullmatch(digits):
+        raise ConfigError(
+            f"{shorten(text)} is no fingerprint: 8 groups of 4 hexadecimal digits, "
+            "as wg_netmanager fingerprints shows them"
+        )
+    return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
 def parse_shared_key(text: str) -> Secret:

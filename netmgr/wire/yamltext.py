@@ -14,6 +14,9 @@ MAX_SIZE: Final = 2**20
 MAX_DEPTH: Final = 16
 _MOST_FAULTS: Final = 100
 _MOST_CHARACTERS: Final = 300
+_INDENT: Final = "; keys of one level begin below each other, indented with spaces, no tabs"
+# In what both parsers say of a line that stands too far left or right.
+_OF_LEVELS: Final = ("expected key", "block", "'-' indicator", "mapping values")
 _NULLS: Final = ("", "~", "null", "Null", "NULL")
 # libyaml is thirty times as fast as the parser in Python, and is not in every build.
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -110,7 +113,8 @@ def read_tree(text: str | bytes, faults: Faults) -> Node | None:
         mark = error.problem_mark or error.context_mark
         last = max(len(decoded.splitlines()), 1)
         line = 1 if mark is None else min(mark.line + 1, last)
-        faults.error(line, f"no YAML: {error.problem or error.context}{_hint(decoded, line)}")
+        why = str(error.problem or error.context)
+        faults.error(line, f"no YAML: {why}{_hint(decoded, line, why)}")
     except yaml.YAMLError as error:
         faults.error(_line_of(error, decoded), "no YAML: a character that has no place in it")
     return None
@@ -121,7 +125,7 @@ def _line_of(error: yaml.YAMLError, text: str) -> int:
     return text.count("\n", 0, max(position, 0)) + 1
 
 
-def _hint(text: str, line: int) -> str:
+def _hint(text: str, line: int, problem: str) -> str:
     lines = text.splitlines()
     at = lines[line - 1] if line <= len(lines) else ""
     before = lines[line - 2] if 2 <= line <= len(lines) + 1 else ""
@@ -129,7 +133,7 @@ def _hint(text: str, line: int) -> str:
         return '; put an IPv6 endpoint in quotes: "[2001:db8::1]:50001"'
     if "\t" in at:
         return "; indent with spaces, not with tabs"
-    return ""
+    return _INDENT if any(word in problem for word in _OF_LEVELS) else ""
 
 
 def _document(text: str) -> Node | None:

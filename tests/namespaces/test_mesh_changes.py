@@ -1,6 +1,7 @@
 """A mesh of real nodes while the world changes: addresses, seeds, links and relays go away."""
 
 import json
+import re
 
 import pytest
 
@@ -60,6 +61,42 @@ def test_a_node_that_changes_its_network_is_away_for_a_moment_only(mesh: Mesh):
     mesh.finish()
 
 
+def names(listing: str) -> list[str]:
+    """Return the interfaces that `ip -o link` lists."""
+    return re.findall(r"^\d+: ([^:@]+)", listing, re.MULTILINE)
+
+
+def test_a_box_that_got_another_address_is_reached_by_a_relay_once_the_cable_is_cut(
+    trio: Mesh,
+):
+    """What it sent in between has the address of the mesh itself as its source."""
+    lab = trio.lab
+    _, bob, charlie = trio.boxes
+    trio.start()
+    trio.wait_all(10)
+    trio.wait_path(bob, charlie, "lan", 10)
+    flow = trio.flow(bob, charlie)
+    wait_until(lambda: len(flow.came) >= 10)
+    (cable,) = names(lab.ip(charlie.ns, "-o", "link", "show", "type", "veth"))
+    lab.ip(charlie.ns, "address", "del", "10.128.1.3/24", "dev", cable)
+    began = clock.now()
+    wait_until(lambda: clock.now() - began > 2)
+    lab.ip(charlie.ns, "address", "add", "10.128.1.33/24", "dev", cable)
+    began = clock.now()
+    wait_until(lambda: clock.now() - began > 10, 15)
+    hub, bridge = trio.hub
+    for port in names(lab.ip(hub, "-o", "link", "show", "master", bridge))[1:]:
+        lab.run(hub, "bridge", "link", "set", "dev", port, "isolated", "on")
+    cut_at = clock.now()
+    trio.wait_path(bob, charlie, "alice", 10)
+    wait_until(lambda: clock.now() - cut_at > 6, 10)
+    says("2 a.m.", "another address, then a cut", gap=flow.gap(cut_at))
+    assert flow.gap(cut_at) <= 4
+    for box in trio.boxes:
+        assert " 10.1.1." not in " ".join(re.findall(r"directly at \S+", box.log()))
+    trio.finish()
+
+
 def test_a_dead_seed_costs_nothing_and_new_nodes_meet_at_another(mesh: Mesh):
     internet = Internet(mesh.lab)
     s1, s2, a, b, c = apart(mesh, internet, "s1", "s2", "a", "b", "c")
@@ -103,39 +140,73 @@ def test_nodes_that_reboot_meet_without_any_seed(mesh: Mesh):
     mesh.finish()
 
 
-def test_two_halves_that_were_apart_become_one_again(mesh: Mesh):
+@pytest.mark.parametrize(
+    "seconds", [20, pytest.param(600, marks=pytest.mark.long)], ids=["short", "ten minutes"]
+)
+def test_two_halves_that_were_apart_become_one_again(mesh: Mesh, seconds: int):
+    """On both sides somebody new is called twin meanwhile: that is told, and never merged."""
     lab, middle = mesh.lab, mesh.lab.ns()
     lab.sysctl(middle, "net.ipv4.ip_forward", 1)
-    sides = []
+    twins = []
     for side in (1, 2):
         bridge = lab.bridge(middle, f"10.128.{side}.254/24")
-        sides.append(bridge)
-        for last in range(1, 6):
-            ns = lab.ns()
+        spaces = [lab.ns() for _ in range(6)]
+        for last, ns in enumerate(spaces, 1):
             lab.plug(middle, bridge, ns, f"10.128.{side}.{last}/24")
             lab.ip(ns, "route", "add", "default", "via", f"10.128.{side}.254")
+        for last, ns in enumerate(spaces[:5], 1):
             mesh.box(f"n{side}{last}", 10 * side + last, ns)
+        twins.append(Box(mesh, "twin", 99, spaces[5]))
+        twins[-1].state = lab.directory / f"state-twin{side}"
     mesh.write([("10.128.1.1:50011", "10.1.1.11"), ("10.128.2.1:50021", "10.1.1.21")])
     mesh.start()
     first = mesh.wait_all(20)
     left, right = mesh.boxes[:5], mesh.boxes[5:]
     lab.sysctl(middle, "net.ipv4.ip_forward", 0)
     cut_at = clock.now()
-    wait_until(lambda: clock.now() - cut_at > 20, 30)
+    for twin, half in zip(twins, (left, right), strict=True):
+        twin.start()
+        mesh.wait_pairs(10, [(box, twin) for box in half])
+    wait_until(lambda: all(met(box) for box in mesh.boxes), 10, "the twins to be met")
+    before = {box: met(box) for box in mesh.boxes}
+    assert len(set(before.values())) == 2
+    wait_until(lambda: clock.now() - cut_at > seconds, seconds + 10)
     inside = max(mesh.wait_all(3, left), mesh.wait_all(3, right))
     assert not left[1].peers()[right[1].name].reachable
     lab.sysctl(middle, "net.ipv4.ip_forward", 1)
     healed_at = clock.now()
     wait_until(lambda: all(knows_all(box, mesh) for box in mesh.boxes), 50, "one network")
     again = clock.now() - healed_at + mesh.wait_all(5)
-    says(14, "5 + 5 apart for 20 s", first=first, inside=inside, again=again)
+    says(14, f"5 + 5 apart for {seconds} s", first=first, inside=inside, again=again)
     assert again <= 35
+    for box in mesh.boxes:
+        other = before[right[0] if box in left else left[0]]
+        wait_refused(box, other)
+        assert met(box) == before[box]
+    for twin in twins:
+        twin.stop()
     mesh.finish()
+
+
+def met(box: Box) -> str:
+    """Return the identity that a box has met as twin, "" if none."""
+    peer = box.peers().get("twin")
+    return peer.fingerprint if peer is not None and peer.trust == "met" else ""
+
+
+def wait_refused(box: Box, identity: str) -> None:
+    """Wait until a box has told that an identity claims what is another's."""
+
+    def is_told() -> bool:
+        found = box.snapshot()
+        return found is not None and identity in {one.fingerprint for one in found.conflicts}
+
+    wait_until(is_told, 10, f"{box.name} to refuse the other twin")
 
 
 def knows_all(box: Box, mesh: Mesh) -> bool:
     """Tell whether a box knows a way to all others, of which it has heard without asking."""
-    reachable = [peer for peer in box.peers().values() if peer.reachable]
+    reachable = [one for one in box.peers().values() if one.reachable and one.name != "twin"]
     return len(reachable) == len(mesh.boxes) - 1
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netmgr import offline, online, options
+from netmgr import installing, online, options
 from netmgr.cli import main
 from netmgr.commands import COMMANDS
 from netmgr.io import control_client
@@ -26,7 +26,6 @@ from netmgr.wire.config import read_network
 from tests.netmgr.answering import Answering
 from tests.netmgr.texts import KEY, PEER, THREE_BOXES, TWO_SERVERS
 from tests.netmgr.views import SNAPSHOT
-from wgpy.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 NAMES = [each.name for each in COMMANDS]
@@ -110,6 +109,18 @@ def test_every_command_has_help_with_two_examples(run: Seen, name: str):
         assert code == 0
         assert text.startswith(f"usage: wg_netmanager {name}")
         assert text.partition("examples:\n")[2].count("  wg_netmanager ") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "none"), [("doctor", {"-t", "-O", "-V", "--dry-run"}), ("install", {"-t", "-V"})]
+)
+def test_help_lists_only_what_means_something(run: Seen, name: str, none: set[str]):
+    shown = set(re.findall(r"(?<!\S)--?[\w-]+", run(name, "--help")[1].replace(",", "")))
+    assert shown & none == set()
+    assert {"-i", "-v", "--help"} <= shown
+    for flag in none:
+        assert "is no option of" in run(name, flag)[2]
+    assert re.search(r"-t  .* not yet\n", run("--help")[1])
 
 
 def test_the_version_is_told(run: Seen):
@@ -259,6 +270,10 @@ def summary(path: str) -> str:
     [
         (["a:b=10.1.1.1"], "--peer: 'b' is no port"),
         (["a:1=x"], "--peer: 'x' is no IP address; write HOST:PORT=WGIP"),
+        (
+            ["a:1=10.1.1.255"],
+            "--peer: 10.1.1.255 is the broadcast address of subnet 10.1.1.0/24",
+        ),
         (["a:1=10.2.1.1"], "--peer: 10.2.1.1 is outside of subnet 10.1.1.0/24"),
         (["a:1", "b:1=10.1.1.1"], "--peer: 10.1.1.1 is given to two peers"),
     ],
@@ -270,6 +285,26 @@ def test_init_refuses_strange_peers(run: Seen, peers: list[str], why: str):
     assert code == 2
     assert why in error
     assert not Path(path).exists()
+
+
+def test_init_refuses_a_subnet_without_room_and_check_warns_of_one(run: Seen):
+    code, _, error = run("init", str(run.folder / "n.yaml"), "--subnet", "10.1.1.1/32")
+    assert (code, error) == (
+        2,
+        "wg_netmanager: --subnet: no two nodes fit into 10.1.1.1/32\n",
+    )
+    path = run.write("m.yaml", THREE_BOXES.replace("10.1.1.0/24", "10.1.1.1/32"))
+    code, text, _ = run("check", path)
+    assert code == 0
+    assert f"warning: {path}:3: no two nodes fit into subnet 10.1.1.1/32" in text
+
+
+def test_check_names_the_line_of_a_peer_without_an_address_of_its_own(run: Seen):
+    path = run.write("n.yaml", THREE_BOXES.replace("wgIp: 10.1.1.1", "wgIp: 10.1.1.0"))
+    code, text, _ = run("check", path)
+    assert code == 1
+    why = "wgIp 10.1.1.0 is the network address of subnet 10.1.1.0/24, no node's"
+    assert text == f"{path}:5: {why}\n"
 
 
 def test_init_where_nothing_can_be_written_says_so(run: Seen):
@@ -324,11 +359,13 @@ def test_check_warns_about_a_key_that_others_may_read(run: Seen):
 
 
 def test_install_prints_the_unit_with_the_options_given(run: Seen):
-    code, text, _ = run(
+    code, text, error = run(
         *("-c", "n.yaml", "-vv", "install", "--print", "-n", "bob", "--exit"),
         *("--route", "10.9.0.0/16", "--route", "10.8.0.0/16"),
     )
     assert code == 0
+    assert "n.yaml: no such file" in error
+    assert error.endswith("; install would refuse that\n")
     path = Path("n.yaml").absolute()
     words = f"-c {path} -n bob --route 10.9.0.0/16 --route 10.8.0.0/16 --exit -vv\n"
     (start,) = re.findall(r"^ExecStart=(.*\n)", text, re.MULTILINE)
@@ -338,18 +375,116 @@ def test_install_prints_the_unit_with_the_options_given(run: Seen):
     assert "ExecReload=/bin/kill -HUP $MAINPID\n" in text
 
 
-def test_install_writes_its_own_unit_and_no_other(run: Seen, tmp_path: Path):
-    path = str(tmp_path / "x.service")
+@pytest.fixture
+def unit(run: Seen, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where install writes, beside a good network.yaml."""
+    run.write("network.yaml", THREE_BOXES)
+    path = run.folder / "wg_netmanager.service"
+    defaults = (str(path),)
+    monkeypatch.setattr(installing.install, "__defaults__", defaults)
+    return path
+
+
+BOB = ("-i", "wg0", "-a", "10.1.1.2", "-n", "bob")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        (*BOB, "--dry-run", "install"),
+        ("-O", "install", *BOB),
+        ("install", "--print", *BOB),
+    ],
+)
+def test_a_unit_that_is_only_to_be_shown_is_not_written(
+    run: Seen, unit: Path, line: tuple[str, ...]
+):
+    code, text, error = run(*line)
+    assert (code, error) == (0, "")
+    assert "-i wg0 -a 10.1.1.2 -n bob\n" in text
+    assert not unit.exists()
+
+
+def test_install_writes_its_own_unit_and_no_other(run: Seen, unit: Path):
+    name = "wg_netmanager.service"
     for _ in range(2):
-        lines = offline.install({}, {}, path)
-        assert lines == [
-            f"wrote {path}",
-            "next: systemctl daemon-reload && systemctl enable --now x.service",
-        ]
-    assert Path(path).stat().st_mode & 0o777 == 0o644
-    Path(path).write_text("[Service]\n")
-    with pytest.raises(ConfigError, match="--print shows the unit"):
-        offline.install({}, {}, path)
+        assert run("install", *BOB)[:2] == (
+            0,
+            f"wrote {unit}\nnext: systemctl daemon-reload && systemctl enable --now {name}\n",
+        )
+    assert unit.stat().st_mode & 0o777 == 0o644
+    code, text, _ = run("install", *BOB, "--exit")
+    assert code == 0
+    assert text.startswith(f"replaced {unit}: ")
+    assert f"systemctl restart {name}\n" in text
+    unit.write_text("[Service]\n")
+    code, _, error = run("install", *BOB)
+    assert code == 1
+    assert "--print shows the unit" in error
+
+
+def test_another_interface_has_a_unit_of_its_own(run: Seen, unit: Path):
+    run("install", *BOB)
+    before, own = unit.read_text(), unit.with_name("wg_netmanager-wg6.service")
+    code, text, _ = run("install", "-i", "wg6", "-a", "10.1.1.3", "-n", "carol")
+    assert code == 0
+    assert text.startswith(f"wrote {own}\n")
+    assert "enable --now wg_netmanager-wg6.service\n" in text
+    assert unit.read_text() == before
+    unit.unlink()
+    _, text, _ = run("install", "-i", "wg6", "-a", "10.1.1.4", "-n", "carol")
+    assert text.startswith(f"replaced {own}: ")
+    assert not unit.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("-a 10.1.1.2 -n bob", "option wgInterface is not defined"),
+        ("-i wg0 -n bob", "option wgIp is not defined"),
+        ("-i wg0 -a 10.9.9.9 -n bob", "-a: 10.9.9.9 is outside of subnet 10.1.1.0/24"),
+        ("-c /nonexist -i wg0 -a 10.1.1.2 -n bob", "/nonexist: no such file"),
+    ],
+)
+def test_install_refuses_what_a_start_would_and_writes_nothing(
+    run: Seen, unit: Path, line: str, why: str
+):
+    run("install", *BOB)
+    before = unit.read_text()
+    code, text, error = run("install", *line.split())
+    assert (code, text) == (2, "")
+    assert why in error
+    assert unit.read_text() == before
+
+
+def test_the_unit_has_what_the_environment_and_peer_yaml_say(
+    run: Seen, unit: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = run.write("elsewhere.yaml", THREE_BOXES)
+    run.write("peer.yaml", PEER + "networkConfig: elsewhere.yaml\n")
+    monkeypatch.setenv("NETMGR_WIREGUARD_INTERFACE", "wg7")
+    assert run("install")[0] == 0
+    text = unit.read_text()
+    assert re.search("^ExecStart=.* -i wg7$", text, re.MULTILINE)
+    assert f"ConditionPathExists={elsewhere}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("/home/bob/bin/wg_netmanager", "a program in a home is missing"),
+        ("/opt/../tmp/wg_netmanager", "a /tmp of its own"),
+        ("/usr/bin/wg_netmanager", ""),
+    ],
+)
+def test_install_warns_of_a_program_that_the_service_does_not_find(
+    run: Seen, unit: Path, monkeypatch: pytest.MonkeyPatch, program: str, why: str
+):
+    monkeypatch.setattr(installing, "_own_program", lambda: [program])
+    monkeypatch.setattr(installing, "_network_path", lambda *_: "/etc/network.yaml")
+    _, _, error = run("install", *BOB)
+    assert why in error
+    assert bool(why) == bool(error)
 
 
 # --- a running node ---
@@ -366,6 +501,9 @@ def test_views_show_the_node(run: Seen, node: Answering, name: str):
 
 def test_json_is_what_the_node_says(run: Seen, node: Answering):
     plain = json.loads(json.dumps(ipc.snapshot_to_plain(SNAPSHOT)))
+    for route in plain["routes"]:
+        route["cost_ms"] = route.pop("cost") / 10
+    assert plain["routes"][1]["cost_ms"] == 34.5
     assert json.loads(run("status", "--json")[1]) == plain
     assert json.loads(run("peers", "--json")[1]) == plain["peers"]
     assert json.loads(run("routes", "--json")[1]) == plain["routes"]
@@ -389,13 +527,27 @@ def test_watching_goes_on_until_the_node_is_gone(
     assert "no node is running for wg1" in error
 
 
+PRINT = "-".join(["a1b2"] * 8)
+
+
+def test_what_is_no_fingerprint_is_not_asked_for(run: Seen, node: Answering):
+    for verb in ("pin", "accept"):
+        code, _, error = run(verb, "alice", "zzz")
+        assert code == 1
+        assert "'zzz' is no fingerprint: 8 groups of 4 hexadecimal digits" in error
+    assert node.asked == []
+
+
 @pytest.mark.parametrize(
     ("line", "request_"),
     [
         ("reload", lines.Request("reload", {})),
-        ("pin Bob f", lines.Request("pin", {"name": "bob", "fingerprint": "f"})),
+        (f"pin Bob {PRINT}", lines.Request("pin", {"name": "bob", "fingerprint": PRINT})),
         ("-i wg0 forget bob", lines.Request("forget", {"name": "bob"})),
-        ("accept bob f", lines.Request("accept", {"name": "bob", "fingerprint": "f"})),
+        (
+            f"accept bob {PRINT.replace('-', '').upper()}",
+            lines.Request("accept", {"name": "bob", "fingerprint": PRINT}),
+        ),
     ],
 )
 def test_a_node_is_told(run: Seen, node: Answering, line: str, request_: lines.Request):

@@ -4,14 +4,18 @@ import json
 import os
 import socket
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv6Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netmgr import doctor, options
 from netmgr.cli import main
 from netmgr.engine.knock import Door, open_untrusted
-from netmgr.engine.signing import NetworkKeys
+from netmgr.engine.signing import NetworkKeys, address6
 from netmgr.io import control_client, health
 from netmgr.model import HostPort, Level
 from netmgr.wire import ipc, lines
@@ -79,7 +83,7 @@ def test_a_seed_that_answers_tells_how_it_sees_us():
     with Seed(KEYS) as seed:
         found = doctor.seed(KEYS, seed.place)
     assert found.level is Level.OK
-    assert f"{seed.place} answers, sees us as 127.0.0.1:" in found.text
+    assert found.text == f"{seed.place} answers, sees us as 127.0.0.1"
 
 
 def test_a_silent_seed_an_absent_one_and_an_unknown_name_are_told_apart():
@@ -120,16 +124,31 @@ def test_json_has_the_same_findings(host: Path, capsys: pytest.CaptureFixture[st
     assert {"port", "clock", "privileges", "firewall", "rp_filter", "sockets"} <= set(levels)
 
 
+@pytest.fixture
+def node(host: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
+    """Return the node that runs for wg0."""
+
+    def ask(name: str, verb: str, arguments: dict[str, str], timeout: float) -> object:
+        where = str(host)
+        return control_client.call(name, verb, arguments, directory=where, timeout=timeout)
+
+    monkeypatch.setattr(doctor, "call", ask)
+    with Answering(host / "wg0.sock") as answering:
+        yield answering
+
+
+def running(*seeds: HostPort, **more: Any) -> bytes:
+    """Return what a node of the network answers."""
+    address = str(IPv6Address(address6(KEYS.net_id, bytes(32))))
+    found = replace(SNAPSHOT, address6=address, seeds=tuple(map(str, seeds)), **more)
+    return lines.format_result(ipc.snapshot_to_plain(found))
+
+
 def test_a_running_node_is_asked(
-    host: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    host: Path, capsys: pytest.CaptureFixture[str], node: Answering
 ):
-    with Seed(KEYS) as seed, Answering(host / "wg0.sock") as node:
-        node.answer = lines.format_result(ipc.snapshot_to_plain(SNAPSHOT))
-        monkeypatch.setattr(
-            doctor,
-            "call",
-            lambda *given, **more: control_client.call(*given, **more, directory=str(host)),
-        )
+    with Seed(KEYS) as seed:
+        node.answer = running(seed.place)
         write(host, seed.place)
         code = main(["doctor", "-i", "wg0"])
     said = capsys.readouterr().out
@@ -138,6 +157,31 @@ def test_a_running_node_is_asked(
     assert "carol is reached via bob" in said
     assert "wg_netmanager accept bob cccc-3333" in said
     assert "ok    seed" in said
+
+
+def test_the_seeds_of_a_running_node_are_looked_at_not_those_of_the_files(
+    host: Path, capsys: pytest.CaptureFixture[str], node: Answering
+):
+    with Seed(KEYS) as seed:
+        node.answer = running(HostPort("nowhere.invalid", 50001))
+        write(host, seed.place)
+        main(["doctor", "-i", "wg0"])
+    said = [line for line in capsys.readouterr().out.splitlines() if "  seed " in line]
+    assert len(said) == 1
+    assert said[0].startswith("FAIL  seed        nowhere.invalid:50001: the name does not")
+
+
+def test_a_node_that_runs_with_other_files_is_told(
+    host: Path, capsys: pytest.CaptureFixture[str], node: Answering
+):
+    seeds = ("127.0.0.1:9", "[::1]:9")
+    node.answer = lines.format_result(ipc.snapshot_to_plain(replace(SNAPSHOT, seeds=seeds)))
+    write(host, HostPort("nowhere.invalid", 1))
+    main(["doctor", "-i", "wg0"])
+    said = capsys.readouterr().out
+    assert "warn  files       alice runs on wg0 with other files than these; -c FILE" in said
+    assert "ok    seed        127.0.0.1:9 has an address; it was not asked" in said
+    assert "nowhere.invalid" not in said
 
 
 def test_a_taken_port_fails_and_tells_how_to_see_by_whom():
@@ -169,7 +213,12 @@ def test_sockets_of_dead_nodes_are_told(tmp_path: Path):
     assert health.sockets(str(tmp_path)).level is Level.OK
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "wg0.sock"))
-    assert "wg0.sock" in health.sockets(str(tmp_path)).text
+    found = health.sockets(str(tmp_path))
+    assert "wg0.sock" in found.text
+    assert found.todo.endswith("or wg_netmanager purge --keep-identity -i wg0")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "wg1.sock"))
+    assert health.sockets(str(tmp_path)).todo.endswith("--keep-identity")
 
 
 def test_a_clock_before_this_program_fails(monkeypatch: pytest.MonkeyPatch):

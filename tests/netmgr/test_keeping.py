@@ -104,11 +104,56 @@ def test_purge_removes_what_was_written_and_its_own_dead_socket(host: Path):
     assert main(["purge", "-a", "10.1.1.2", "--yes"]) == 0
 
 
+@pytest.mark.parametrize("words", [(), ("-i", "wg0")])
+def test_what_a_killed_node_left_is_removed_without_its_identity(
+    host: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+):
+    made(home(host))
+    kept = home(host) / IDENTITY
+    (host / "network.yaml").unlink()  # it takes none
+    (host / "run").mkdir()
+    with socket.socket(socket.AF_UNIX) as dead, socket.socket(socket.AF_UNIX) as alive:
+        dead.bind(str(host / "run" / "wg0.sock"))
+        alive.bind(str(host / "run" / "wg1.sock"))
+        alive.listen()
+        dead.close()
+        assert main(["purge", "--keep-identity", *words]) == 0
+        assert capsys.readouterr().out == f"removed {host}/run/wg0.sock\n"
+        assert main(["purge", "--keep-identity", *words]) == 0
+        assert "nothing of a node that is gone" in capsys.readouterr().out
+    assert {each.name for each in (host / "run").iterdir()} == {"wg1.sock"}
+    assert kept.exists()
+
+
+def test_of_several_identities_purge_wants_to_know_which(
+    host: Path, capsys: pytest.CaptureFixture[str]
+):
+    for last in (2, 3):
+        made(home(host, last))
+    assert main(["purge", "-i", "wg0", "--yes"]) == 2
+    assert "-a 10.1.1.2 or 10.1.1.3, or --all" in capsys.readouterr().err
+    assert home(host, 2).exists() and home(host, 3).exists()
+    assert main(["purge", "--all", "--yes"]) == 0
+    said = capsys.readouterr().out
+    for last in (2, 3):
+        assert f"to be removed: {home(host, last)}, with the identity" in said
+        assert not home(host, last).exists()
+
+
 def test_purge_refuses_while_the_node_runs(host: Path, capsys: pytest.CaptureFixture[str]):
     with Store(str(home(host)), print, {}):
         assert main(["purge", "--yes"]) == 1
         assert f"is in use by the node with pid {os.getpid()}" in capsys.readouterr().err
         assert (home(host) / IDENTITY).exists()
+
+
+@pytest.mark.parametrize("address", ["10.9.9.9", "10.1.1.255"])
+def test_an_address_that_no_node_can_have_is_refused(
+    host: Path, capsys: pytest.CaptureFixture[str], address: str
+):
+    for words in (["purge", "--yes"], ["identity", "export", str(host / "key")]):
+        assert main([*words, "-a", address]) == 2
+        assert f"-a: {address} is " in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):

@@ -145,6 +145,8 @@ def test_what_lacks_is_told_with_the_ways_to_give_it(machine: Machine, lacks: st
     ("line", "why"),
     [
         ({"address": "11.1.1.1"}, "^-a: 11.1.1.1 is outside of subnet 10.0.0.0/8$"),
+        ({"address": "10.0.0.0"}, "^-a: 10.0.0.0 is the network address of subnet 10.0.0.0/8"),
+        ({"address": "10.255.255.255"}, "^-a: 10.255.255.255 is the broadcast address"),
         ({"routes": "10.9.0.0/16"}, "^--route: 10.9.0.0/16 and the subnet .* overlap"),
         ({"routes": "8.0.0.0/5"}, "overlap"),
         ({"via": "0.0.0.0/0=bob"}, "^--via: bob is this node; name another$"),

@@ -3,12 +3,21 @@
 Each test prints a line of figures; the limits leave some margin to what was measured.
 """
 
+import gc
+import sys
+from collections.abc import Callable, Iterable
 from statistics import mean
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
 import pytest
 
+from netmgr.engine.signing import fingerprint, verify_untrusted
+from netmgr.events import ClaimRefused
 from tests.sim.fleet import Fleet, Line, Member
 from tests.sim.monkey import Monkey
+from wgpy.io import clock
+
+CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, CodeType)
 
 
 def settled(size: int, seconds: float = 30.0, **options: object) -> Fleet:
@@ -54,13 +63,13 @@ def failure(fleet: Fleet, victim: Member, talkers: list[Member]) -> tuple[float,
     fleet.run_for(0.5)
     victim.kill()
 
-    def believed(among: list[Member]) -> bool:
+    def trusted(among: list[Member]) -> bool:
         for talker in talkers:
             talker.send(victim)
         return any(one.believes(victim) for one in among)
 
-    first = fleet.run_while(lambda: believed(talkers), 60.0, step=0.1)
-    return first, first + fleet.run_while(lambda: believed(fleet.running()), 60.0, step=0.1)
+    first = fleet.run_while(lambda: trusted(talkers), 60.0, step=0.1)
+    return first, first + fleet.run_while(lambda: trusted(fleet.running()), 60.0, step=0.1)
 
 
 def sent_in_a_day(fleet: Fleet, member: Member, hours: float) -> float:
@@ -70,19 +79,87 @@ def sent_in_a_day(fleet: Fleet, member: Member, hours: float) -> float:
     return (member.sent - before) * 24 / hours / 1e6
 
 
-def partition(fleet: Fleet, seconds: float) -> float:
-    """Part a fleet in halves with a seed each, then heal; return the seconds to one view."""
+def part(fleet: Fleet, seconds: float) -> None:
+    """Part a fleet in halves with a seed each, for so long."""
     for member in fleet.members:
         member.island = member.number % 2
     fleet.run_for(seconds)
     for half in (0, 1):
         assert fleet.routed(one for one in fleet.running() if one.island == half) == 1.0
+
+
+def heal(fleet: Fleet) -> None:
+    """Let both halves hear each other again."""
     for member in fleet.members:
         member.island = 0
+
+
+def partition(fleet: Fleet, seconds: float) -> float:
+    """Part a fleet in halves, then heal it; return the seconds to one view."""
+    part(fleet, seconds)
+    heal(fleet)
     return fleet.run_while(
         lambda: fleet.routed() < 1.0 or len({one.digest for one in fleet.running()}) > 1,
         120.0,
     )
+
+
+def believed(member: Member, claimants: Iterable[Member]) -> list[Member]:
+    """Return whom of those who claim the same a member believes.
+
+    All others it has told of, and gives them nothing.
+    """
+    trust, owners = member.mesh.context.trust, member.owners()
+    told = {event.fingerprint for _, event in member.told if isinstance(event, ClaimRefused)}
+    found = []
+    for one in claimants:
+        identity = one.identity.public
+        if one is member or trust.judge(identity) is None:
+            found.append(one)
+        else:
+            assert any(who == identity for who, _ in trust.conflicts), (member.name, one.number)
+            assert fingerprint(identity) in told
+            assert one.key not in owners.values()
+    return found
+
+
+# --- what it costs ---
+
+
+def memory(root: object, *without: object) -> int:
+    """Return the bytes of all that an object leads to, code and some others left out."""
+    seen, border, total = {id(one) for one in without}, [root], 0
+    while border:
+        one = border.pop()
+        if id(one) in seen or isinstance(one, CODE):
+            continue
+        seen.add(id(one))
+        total += sys.getsizeof(one)
+        border += gc.get_referents(one)
+    return total
+
+
+def best_time(action: Callable[[], object], turns: int) -> float:
+    """Return the seconds that something takes, the least of several."""
+    times = []
+    for _ in range(turns):
+        began = clock.now()
+        action()
+        times.append(clock.now() - began)
+    return min(times)
+
+
+def costs(fleet: Fleet) -> dict[str, float]:
+    """Return MiB of a mesh, ms of a computation of all ways, s to check a signature of each."""
+    one, *others = fleet.running()[2:8]
+    message = bytes(200)
+    signature = one.identity.sign(message)
+    return {
+        "MiB": max(memory(each.mesh, fleet, each, each.station) for each in others) / 2**20,
+        "path_ms": 1e3 * best_time(lambda: one.mesh.ways.handle(fleet.now), 20),
+        "signatures_s": len(fleet.members)
+        * best_time(lambda: verify_untrusted(one.identity.public, message, signature), 20),
+    }
 
 
 # --- small ---
@@ -251,6 +328,37 @@ def test_two_parts_are_one_again_soon_after_they_meet(seed):
 
 
 @pytest.mark.slow
+def test_what_two_parts_gave_away_in_ten_minutes_apart_is_told_to_all_and_never_merged():
+    fleet = settled(20, spread=0.04)
+    first, second = fleet.add(name="twin"), fleet.add(name="twin")
+    third = fleet.add(name="third")
+    fourth = fleet.add(name="fourth", address=third.settings.address)
+    for one in (first, second, third, fourth):
+        fleet.at(fleet.now + 0.1, one, one.start)
+    part(fleet, 600.0)
+    before = [one for one in fleet.members if one.number < 20]
+    for one in before:
+        assert believed(one, (each for each in (first, second) if each.island == one.island))
+        assert believed(one, (each for each in (third, fourth) if each.island == one.island))
+    sides = {one: one.island for one in fleet.members}
+    heal(fleet)
+    seconds = fleet.run_while(
+        lambda: len({one.digest for one in fleet.running()}) > 1 or fleet.routed(before) < 1.0,
+        120.0,
+    )
+    report("heal 20 after ten minutes", seconds=seconds)
+    assert seconds <= 35.0
+    for _ in range(2):
+        for one in fleet.members:
+            for rivals in ((first, second), (third, fourth)):
+                chosen = believed(one, rivals)
+                assert len(chosen) <= 1
+                # Who met one of them believes it still.
+                assert all(sides[each] == sides[one] for each in chosen)
+        fleet.run_for(120.0)
+
+
+@pytest.mark.slow
 def test_a_hundred_nodes_find_each_other_and_learn_of_what_comes_and_goes():
     fleet = Fleet(100, spread=0.04)
     most, everything = start(fleet)
@@ -271,6 +379,12 @@ def test_a_hundred_nodes_find_each_other_and_learn_of_what_comes_and_goes():
     fleet.run_for(10.0)
     together = partition(fleet, 60.0)
     report("hundred", new=max(new), busy=max(busy), idle=max(idle), heal=together)
+    found = costs(fleet)
+    report("costs of 100", **found)
+    assert found["MiB"] <= 1.0
+    # 2 ms where nothing else runs.
+    assert found["path_ms"] <= 6.0
+    assert found["signatures_s"] <= 0.04
     assert max(new) <= 1.0
     assert max(busy) <= 3.0
     assert max(idle) <= 12.0
@@ -299,4 +413,10 @@ def test_a_hundred_nodes_at_rest_send_little_and_change_no_way_for_noise():
 def test_a_monkey_does_its_worst_many_times(seed, steps):
     monkey = Monkey(seed, steps)
     assert monkey.play() == ""
-    report(f"monkey {seed}", mean=mean(monkey.settled), most=max(monkey.settled))
+    assert monkey.faults == steps
+    report(
+        f"monkey {seed}",
+        faults=monkey.faults,
+        mean=mean(monkey.settled),
+        most=max(monkey.settled),
+    )

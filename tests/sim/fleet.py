@@ -64,7 +64,7 @@ class Member:
         self.told: list[tuple[float, events.Event]] = []
         self.packets: list[tuple[float, PublicKey, bytes]] = []
         self.mesh: Mesh
-        self._station: Station
+        self.station: Station
         self._happened: list[Callable[[], None]] = []
         self._wake_at = float("inf")
         self._settling = False
@@ -91,13 +91,13 @@ class Member:
             saved = ((), (), ())
         self.up = True
         self.fleet.by_place[self.endpoint] = self
-        self._station = Station(self, self.key, self.identity.short, self)
-        self._station.carries = not self.settings.metered
+        self.station = Station(self, self.key, self.identity.short, self)
+        self.station.carries = not self.settings.metered
         self._happened.clear()
         self.mesh = Mesh(
             self.settings,
             self.identity,
-            channel=self._station,
+            channel=self.station,
             entropy=self.fleet.random.randbytes,
             next_seq=self.numbers.take,
             now=self.now,
@@ -111,7 +111,7 @@ class Member:
     def kill(self) -> None:
         """End without a word."""
         self.up = False
-        self._station.dead = True
+        self.station.dead = True
         self.fleet.by_place.pop(self.endpoint, None)
 
     def leave(self) -> None:
@@ -174,7 +174,7 @@ class Member:
     # --- the engine, driven ---
 
     def receive(self, packet: Packet, source: Endpoint) -> None:
-        self._station.receive(packet, source)
+        self.station.receive(packet, source)
         self.settle()
 
     def wake(self) -> None:
@@ -208,7 +208,7 @@ class Member:
             self.fleet.at(at, self, None)
 
     def _carry_out(self, effect: effects.Effect) -> None:
-        station = self._station
+        station = self.station
         match effect:
             case effects.SendDatagram(payload, remote):
                 station.send_datagram(payload, remote)
@@ -234,7 +234,7 @@ class Member:
 
     def send(self, other: "Member", number: int = 0) -> None:
         """Send a packet of traffic to another."""
-        self._station.send_inner(other.key, [DATA + number.to_bytes(4) + bytes(95)])
+        self.station.send_inner(other.key, [DATA + number.to_bytes(4) + bytes(95)])
         self.settle()
 
     def got(self, other: "Member") -> list[int]:
@@ -280,9 +280,7 @@ class Member:
     def owners(self) -> dict[Prefix, PublicKey]:
         """Return who is given which prefix by the device."""
         return {
-            prefix: peer.key
-            for peer in self._station.peers.values()
-            for prefix in peer.prefixes
+            prefix: peer.key for peer in self.station.peers.values() for prefix in peer.prefixes
         }
 
     def changes(self, since: float = 0.0) -> list[events.WayChanged]:

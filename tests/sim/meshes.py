@@ -101,7 +101,7 @@ class Node:
     def restart(self, *, remembers: bool = True) -> None:
         """Begin anew, with what was on disk or with nothing but the identity."""
         mesh = self.inner.mesh
-        pins, blobs = mesh.context.trust.pins(), list(mesh.context.objects.blobs())
+        pins, blobs = mesh.context.trust.lasting(), list(mesh.context.objects.blobs())
         places = mesh.places()
         self.inner = self._start()
         if remembers:

@@ -19,7 +19,10 @@ SETTLE_TIME = 40.0
 
 
 class Monkey:
-    """A fleet of twelve, and what is done to it; all by the seed."""
+    """A fleet of twelve, and the `steps` faults that are done to it; all by the seed.
+
+    What a monkey draws may be impossible as things are: that is no fault, and it draws again.
+    """
 
     def __init__(self, seed: int, steps: int = 200) -> None:
         self.seed = seed
@@ -27,6 +30,7 @@ class Monkey:
         self.random = Random(seed)
         self.fleet = Fleet(SIZE, seed=seed, spread=0.05)
         self.done: list[str] = []
+        self.faults = 0
         self.settled: list[float] = []
         self.twins: list[Member] = []
         self.left: set[int] = set()
@@ -52,13 +56,20 @@ class Monkey:
         """Break and look, so many times; return what is wrong in the end, "" if nothing."""
         self.fleet.start()
         self.fleet.run_for(1.5)
-        for step in range(self.steps):
+        for step in range(self.steps + 1):
             if step:
-                self.random.choice(self._faults)()
+                self._break()
             wrong = self._settle()
             if wrong:
                 return f"seed {self.seed}, step {step}: {wrong}; after {self.done[-8:]}"
         return ""
+
+    def _break(self) -> None:
+        """Draw until something was really done."""
+        before = len(self.done)
+        while len(self.done) == before:
+            self.random.choice(self._faults)()
+        self.faults += 1
 
     def _settle(self) -> str:
         taken = self.fleet.run_while(lambda: bool(self._wrong()), SETTLE_TIME, 0.5)
@@ -178,18 +189,22 @@ class Monkey:
         self.fleet.members[0].island, self.fleet.members[1].island = 0, 1
 
     def _heal(self) -> None:
+        if not any(member.island for member in self.fleet.members[:SIZE]):
+            return
         self._note("heal")
         for member in self.fleet.members:
             member.island = 0
 
     def _cut(self) -> None:
         one, other = self.random.sample(self.fleet.members[:SIZE], 2)
-        self._note("cut", one.name, other.name)
-        self.fleet.disconnect(one, other)
+        if (one.number, other.number) not in self.fleet.cut:
+            self._note("cut", one.name, other.name)
+            self.fleet.disconnect(one, other)
 
     def _mend(self) -> None:
-        self._note("mend")
-        self.fleet.cut.clear()
+        if self.fleet.cut:
+            self._note("mend")
+            self.fleet.cut.clear()
 
     def _roam(self) -> None:
         member = self._some(up=True)

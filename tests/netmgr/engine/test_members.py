@@ -9,12 +9,13 @@ from netmgr.effects import Save
 from netmgr.engine import flood
 from netmgr.engine.common import Context, text
 from netmgr.engine.flood import OwnEcho
-from netmgr.engine.members import EVIDENCE_INTERVAL, Members
+from netmgr.engine.members import DOOR, EVIDENCE_INTERVAL, Members
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import _PRIME, address6, fingerprint
 from netmgr.engine.trust import How, Pin
 from netmgr.errors import Reason, Rejected
 from netmgr.model import Candidate, Kind
+from netmgr.reloading import refuse_name
 from netmgr.wire import objects
 from netmgr.wire.objects import Edge
 from tests.netmgr.engine.surroundings import (
@@ -384,9 +385,9 @@ def test_a_name_of_another_is_none_for_this_node():
     hear(members, CAROL.record())
     for name in ("bob", "carol"):
         with pytest.raises(ConfigError, match=f"name: {name} is another node, "):
-            members.refuse_name(name)
+            refuse_name(context, name)
     for name in ("me", "free"):
-        members.refuse_name(name)
+        refuse_name(context, name)
 
 
 # --- accept ---
@@ -504,6 +505,26 @@ def test_a_node_that_is_forgotten_makes_room_for_its_successor():
     assert is_in(context, EVE) and not is_in(context, BOB)
     assert PeerChange(BOB.key, remove=True) in peer_changes(context)
     assert Other("nobody").public not in context.remotes
+
+
+def test_of_two_who_were_never_met_who_is_there_is_let_in():
+    members, context = made()
+    hear(members, BOB.record(), EVE.record())
+    assert not is_in(context, BOB) and not is_in(context, EVE)
+    members.heard(EVE.public, 1.0, arrived=True)
+    assert is_in(context, EVE) and not is_in(context, BOB)
+    members.receive_untrusted(BOB.record(2), DOOR, 9.0)
+    assert is_in(context, BOB) and not is_in(context, EVE)
+
+
+def test_who_said_goodbye_or_is_not_heard_of_gives_its_name_to_who_is_there():
+    members, context = made()
+    hear(members, BOB.record(), EVE.record(), BOB.leave(2))
+    assert is_in(context, EVE) and not is_in(context, BOB)
+    hear(members, BOB.record(3))
+    assert not is_in(context, EVE)
+    members.rest([EVE.public, CAROL.public], 0.0)
+    assert is_in(context, BOB)
 
 
 def test_what_is_not_pinned_or_pinned_by_the_file_cannot_be_forgotten():

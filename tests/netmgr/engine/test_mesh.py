@@ -14,6 +14,7 @@ from netmgr.engine.signing import Identity, fingerprint
 from netmgr.engine.trust import How
 from netmgr.errors import Reason
 from netmgr.model import Candidate, Kind, StaticPeer
+from netmgr.reloading import refuse_name
 from netmgr.wire import control, frames, objects
 from netmgr.wire.fields import encode_blobs
 from netmgr.wire.frames import Probe
@@ -262,6 +263,26 @@ def test_no_place_inside_of_the_tunnel_is_one_where_a_node_is_reached():
     assert bob.inner.device.peer_endpoint(key) == via(remote.short)
 
 
+def test_a_node_has_another_name_from_now_on():
+    alice, bob, carol = nodes()
+    mesh, now = bob.inner.mesh, bob.world.now
+    way = alice.way(bob)
+    before = len(alice.told)
+    mesh.set_settings(replace(mesh.context.settings, name="robert"), now)
+    bob.inner.settle(now)
+    alice.world.run_for(3.0)
+    for other in (alice, carol):
+        remote = seen(other, bob)
+        assert remote.name == "robert" and other.way(bob) == way
+    alice.world.run_for(150.0)  # the next session
+    for other in (alice, carol):
+        remote = seen(other, bob)
+        pinned = other.inner.mesh.context.trust.pinned("robert")
+        assert pinned is not None and pinned.identity == remote.identity
+    kinds = {type(event).__name__ for event in alice.told[before:]}
+    assert not kinds & {"ClaimRefused", "NodeLeft", "WayChanged"}
+
+
 def test_changed_files_are_followed():
     alice, bob = nodes(2)
     mesh, now = alice.inner.mesh, alice.world.now
@@ -399,9 +420,9 @@ def test_a_name_of_another_is_refused_by_the_others():
     world, mesh = alice.world, alice.inner.mesh
     world.run_for(30.0)
     with pytest.raises(ConfigError, match="name: bob is another node, "):
-        mesh.members.refuse_name("bob")
-    mesh.members.refuse_name("alice")
-    mesh.members.refuse_name("dora")
+        refuse_name(mesh.context, "bob")
+    refuse_name(mesh.context, "alice")
+    refuse_name(mesh.context, "dora")
     rename(alice, "bob")
     world.run_for(2.0)
     assert carol.remote(alice) is None

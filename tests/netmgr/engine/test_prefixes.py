@@ -245,3 +245,9 @@ def test_who_is_dropped_takes_no_prefix_along():
     alice.inner.mesh.ways.handle(alice.world.now)
     assert given(alice) == {}
     assert alice.way(carol) == "direct"
+
+
+def test_a_name_that_nobody_ever_had_is_told_with_its_prefix():
+    via = ((DEFAULT, "vsp"), (DEFAULT, "bob"), (SITE, "vsp"), (SITE, "any"), (SITE, "vsp"))
+    alice, _ = made({"via": via}, {})
+    assert alice.inner.mesh.ways.unheard() == (f"{DEFAULT}=vsp", f"{SITE}=vsp")

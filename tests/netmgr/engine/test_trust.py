@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netmgr.engine import trust
-from netmgr.engine.trust import MAX_CONFLICTS, Claim, How, Pin, Trust
+from netmgr.engine.trust import ARRIVAL_HOLDS, MAX_CONFLICTS, Claim, How, Pin, Trust
 from netmgr.errors import Reason
 from wgpy.model import Prefix
 
@@ -25,6 +25,7 @@ def subnet(text: str) -> Prefix:
 
 SUBNET = subnet("10.1.1.0/24")
 ONE, TWO = v4("10.1.1.1"), v4("10.1.1.2")
+PINNING = [How.MET, How.PERSON, How.FILE]
 FILED = Pin("", v4("10.1.1.9"), F, How.FILE)
 
 
@@ -167,8 +168,8 @@ def test_a_node_may_do_without_an_address():
 # --- pins: each against each ---
 
 
-@pytest.mark.parametrize("held", How)
-@pytest.mark.parametrize("new", How)
+@pytest.mark.parametrize("held", PINNING)
+@pytest.mark.parametrize("new", PINNING)
 def test_a_pin_gives_way_to_one_that_is_stronger_or_a_later_word(held, new):
     one = trusting(Pin("alice", ONE, A, held))
     ranks = [How.MET, How.PERSON, How.FILE]
@@ -180,8 +181,8 @@ def test_a_pin_gives_way_to_one_that_is_stronger_or_a_later_word(held, new):
     assert one.how(B) is (new if expected else None)
 
 
-@pytest.mark.parametrize("held", How)
-@pytest.mark.parametrize("new", How)
+@pytest.mark.parametrize("held", PINNING)
+@pytest.mark.parametrize("new", PINNING)
 def test_a_pin_of_the_same_identity_never_weakens(held, new):
     one = trusting(Pin("alice", ONE, A, held))
     assert one.pin(Pin("alice", ONE, A, new))
@@ -403,3 +404,82 @@ def test_conflicts_are_bounded_and_the_oldest_go_first():
     assert len(one.conflicts) == MAX_CONFLICTS
     assert (claims[0].identity, Reason.NAME_TAKEN) in one.conflicts
     assert (claims[1].identity, Reason.NAME_TAKEN) not in one.conflicts
+
+
+# --- who was replaced, who is there ---
+
+
+def test_who_was_replaced_stays_replaced_when_the_name_is_forgotten_and_after_a_restart():
+    one = trusting(FILED, Pin("alice", ONE, A, How.MET))
+    claimed(one, A, "alice", ONE)
+    claimed(one, B, "alice", ONE)
+    assert one.replace("alice", ONE, B, How.PERSON)
+    one.forget("alice")
+    again = trusting(FILED, *one.lasting())
+    claimed(again, A, "alice", ONE)
+    claimed(again, B, "alice", ONE)
+    for each in (one, again):
+        assert each.judge(A) is Reason.REPLACED and each.judge(B) is None
+        each.arrived(A, 9.0)
+        assert each.judge(B) is None
+        claimed(each, A, "carol", TWO)
+        assert each.judge(A) is None
+        claimed(each, A, "carol", ONE)
+        assert each.judge(A) is Reason.REPLACED
+
+
+def test_who_was_replaced_is_given_the_name_back_by_a_person_or_the_file():
+    one = trusting(Pin("alice", ONE, A, How.MET))
+    claimed(one, A, "alice", ONE)
+    assert one.replace("alice", ONE, B, How.PERSON)
+    assert one.replace("alice", ONE, A, How.PERSON)
+    assert one.judge(A) is None
+    assert [pin.identity for pin in one.lasting() if pin.how is How.REPLACED] == [B]
+    assert one.replace("alice", ONE, B, How.PERSON)
+    one.forget("alice")
+    one.refile([Pin("", ONE, A, How.FILE)])
+    assert one.judge(A) is None
+
+
+def test_the_file_and_the_newest_of_many_are_remembered(monkeypatch):
+    monkeypatch.setattr(trust, "MAX_REPLACED", 1)
+    one = trusting(FILED, Pin("foxtrot", b"", F, How.MET))
+    for identity in (A, B, C):
+        assert one.replace("foxtrot", ONE, identity, How.PERSON)
+    assert [pin.identity for pin in one.lasting() if pin.how is How.REPLACED] == [B]
+
+
+def test_of_unmet_claims_that_of_who_came_to_the_door_counts_and_then_that_of_the_next():
+    one = trusting()
+    for identity in (A, B, C):
+        claimed(one, identity, "alice", ONE)
+    one.arrived(A, 1.0)
+    assert [one.judge(each) for each in (A, B, C)] == [None, *[Reason.NAME_TAKEN] * 2]
+    assert one.rivals(Claim("alice", ONE, C)) == {A}
+    one.arrived(B, 2.0)
+    claimed(one, A, "alice", ONE)
+    assert one.judge(A) is None
+    one.arrived(B, 1.0 + ARRIVAL_HOLDS)
+    assert (one.judge(A), one.judge(B)) == (Reason.NAME_TAKEN, None)
+    one.withdraw(B)
+    claimed(one, B, "alice", ONE)
+    assert one.judge(A) is None
+
+
+def test_who_is_met_keeps_its_name_whoever_comes_to_the_door():
+    one = trusting(Pin("alice", ONE, A, How.MET))
+    claimed(one, A, "alice", ONE)
+    claimed(one, B, "alice", ONE)
+    one.arrived(B, 1.0)
+    assert (one.judge(A), one.judge(B)) == (None, Reason.NAME_TAKEN)
+
+
+def test_who_left_gives_way_until_it_says_something_again():
+    one = trusting()
+    claimed(one, A, "alice", ONE)
+    claimed(one, B, "alice", ONE)
+    assert one.rest(A) == {B}
+    assert (one.judge(A), one.judge(B)) == (Reason.NAME_TAKEN, None)
+    claimed(one, A, "alice", ONE)
+    assert one.judge(B) is Reason.NAME_TAKEN
+    assert one.rest(C) == set()

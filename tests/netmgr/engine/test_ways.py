@@ -81,6 +81,7 @@ def test_the_only_relay_is_kept_though_it_seems_dead():
     alice, bob, carol = nodes()
     cut(bob, carol)
     until(bob, carol, ["alice"], 15.0)
+    alice.world.run_for(10.0)
     remote = seen(bob, carol)
     bob.inner.mesh.relay_failed(remote.short, remote.short, alice.world.now)
     alice.world.run_for(0.3)
@@ -89,6 +90,19 @@ def test_the_only_relay_is_kept_though_it_seems_dead():
     assert bob.inner.mesh.ways.in_use() == {seen(bob, alice).identity}
     alice.world.run_for(DEAD_FOR + 0.5)
     assert bob.way(carol) == "alice"
+
+
+def test_the_only_relay_counts_again_as_soon_as_something_comes_through_it():
+    alice, bob, carol = nodes()
+    cut(bob, carol)
+    until(bob, carol, ["alice"], 15.0)
+    remote, ways = seen(bob, carol), bob.inner.mesh.ways
+    alice.world.run_for(10.0)
+    bob.inner.mesh.relay_failed(remote.short, remote.short, alice.world.now)
+    alice.world.run_for(0.3)
+    assert not ways.is_reachable(remote)
+    Stream(bob, carol).run(0.8)
+    assert ways.is_reachable(remote)
 
 
 def test_a_slow_relay_is_waited_for():

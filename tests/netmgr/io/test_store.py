@@ -1,5 +1,6 @@
 """The state directory on a real disk."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,10 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from netmgr.io.pins import BACKUP, PINS
+from netmgr.io.pins import CORRUPT as PINS_CORRUPT
 from netmgr.io.store import (
     CORRUPT,
     IDENTITY,
@@ -23,7 +27,7 @@ from netmgr.io.store import (
     read_identity,
     remove_state,
 )
-from netmgr.wire.saved import Pin, Saved, parse_saved
+from netmgr.wire.saved import Pin, Saved, format_pins, parse_saved
 from wgpy.errors import ConfigError
 from wgpy.model import Endpoint, Secret
 
@@ -33,6 +37,11 @@ SAVED = Saved(
     objects=(b"signed",),
     places=((ID, (Endpoint(b"\xc0\x00\x02\x01", 50001),)),),
 )
+MORE = tuple(
+    Pin(f"n{number}", bytes((10, 1, 2, number)), bytes([number]) * 32, "met")
+    for number in range(5)
+)
+EVERYTHING = {IDENTITY, STATE, PINS, BACKUP, LOCK}
 # Hands out numbers, each told before the next is taken, and writes in between.
 CHILD = """
 import sys
@@ -92,9 +101,9 @@ def test_what_is_written_is_private(place: Path, said: Lines):
     with Store(str(place), said, {}) as store:
         store.save(SAVED)
     assert place.stat().st_mode & 0o777 == 0o700
-    for name in (IDENTITY, STATE, LOCK):
+    for name in (IDENTITY, STATE, PINS, BACKUP, LOCK):
         assert (place / name).stat().st_mode & 0o777 == 0o600, name
-    assert len(list(place.iterdir())) == 3
+    assert len(list(place.iterdir())) == 5
 
 
 def test_networks_and_nodes_have_directories_of_their_own():
@@ -130,14 +139,14 @@ def test_a_thread_writes_in_order_and_the_last_state_counts(place: Path, said: L
         assert (first.result(), second.result(), store.reserve_seq()) == (1, 11, 21)
         store.save_soon(SAVED)
     saved = parse_saved((place / STATE).read_bytes())
-    assert (saved.seq, saved.pins) == (1020, SAVED.pins)
+    assert (saved.seq, saved.objects) == (1020, SAVED.objects)
 
 
 def test_saving_in_the_thread_is_waited_for(place: Path, said: Lines):
     with Store(str(place), said, {}) as store:
         store.save_soon(Saved())
         store.save(SAVED)
-        assert parse_saved((place / STATE).read_bytes()) == SAVED
+        assert parse_saved((place / STATE).read_bytes()) == replace(SAVED, pins=())
 
 
 @pytest.mark.slow
@@ -173,11 +182,12 @@ def test_a_damaged_state_is_set_aside_in_one_line(place: Path, said: Lines, dama
         store.save(SAVED)
     (place / STATE).write_text(damage)
     with Store(str(place), said, {}) as store:
-        assert store.saved == Saved()
+        assert store.saved == Saved(pins=SAVED.pins)
         assert store.identity == identity
     assert (place / CORRUPT).read_text() == damage
     assert len(said) == 1
     assert CORRUPT in said[0]
+    assert "pins that are left: 1" in said[0]
 
 
 def test_a_truncated_state_still_tells_its_sequence_number(place: Path, said: Lines):
@@ -186,8 +196,86 @@ def test_a_truncated_state_still_tells_its_sequence_number(place: Path, said: Li
         store.save(SAVED)
     os.truncate(place / STATE, 60)
     with Store(str(place), said, {}) as store:
-        assert store.saved == Saved(1000)
+        assert store.saved == Saved(1000, SAVED.pins)
         assert store.reserve_seq() == 1001
+
+
+def pins_after(place: Path, said: Lines) -> tuple[Pin, ...]:
+    """Return the pins that a node finds; see that the next one finds them without a word."""
+    with Store(str(place), said, {}) as store:
+        found = store.saved.pins
+        store.reserve_seq()
+    lines = Lines()
+    with Store(str(place), lines, {}) as store:
+        assert store.saved.pins == found
+    assert lines == []
+    return found
+
+
+@pytest.mark.parametrize("damage", ["", "{", "?" * 4096, None])
+@pytest.mark.parametrize("name", [PINS, BACKUP, STATE])
+def test_no_pin_is_lost_with_any_one_file(
+    place: Path, said: Lines, name: str, damage: str | None
+):
+    with Store(str(place), said, {}) as store:
+        store.save(replace(SAVED, pins=MORE))
+    if damage is None:
+        (place / name).unlink()
+    else:
+        (place / name).write_text(damage)
+    assert pins_after(place, said) == MORE
+    expected = "5 pins are left" if name == PINS else "pins that are left: 5"
+    assert all(expected in line for line in said)
+    assert len(said) == (name == PINS or (name == STATE and damage is not None))
+    assert {each.name for each in place.iterdir()} - {CORRUPT} == EVERYTHING
+
+
+def test_of_two_damaged_files_all_pins_are_read_that_one_still_has(place: Path, said: Lines):
+    with Store(str(place), said, {}) as store:
+        store.save(replace(SAVED, pins=MORE))
+    whole = (place / PINS).read_bytes()
+    damaged = whole.replace(b'"n1"', b'"x1"').replace(b'"n4"', b'"x4"')
+    (place / PINS).write_bytes(damaged)
+    (place / BACKUP).write_bytes(whole[: whole.index(b'"n3"')])
+    assert pins_after(place, said) == (MORE[0], MORE[2], MORE[3], MORE[1])
+    assert len(said) == 1
+    assert "pins were lost, 4 pins are left" in said[0]
+    assert (place / PINS_CORRUPT).read_bytes() == damaged
+
+
+def test_where_two_damaged_files_disagree_the_newer_one_counts(place: Path, said: Lines):
+    Store(str(place), said, {}).close()
+    old = (MORE[0], MORE[1]._replace(name="n2"), MORE[3])
+    (place / PINS).write_bytes(format_pins(MORE[1:3]) + b"?")
+    (place / BACKUP).write_bytes(format_pins(old) + b"?")
+    assert pins_after(place, said) == (MORE[1], MORE[2], MORE[0], MORE[3])
+
+
+def test_pins_that_a_state_of_old_holds_are_taken_over_once(place: Path, said: Lines):
+    with Store(str(place), said, {}) as store:
+        store.save(SAVED)
+    old = json.loads((place / PINS).read_text())["pins"]
+    state = json.dumps({**json.loads((place / STATE).read_text()), "pins": old})
+    (place / STATE).write_text(state)
+    for name in (PINS, BACKUP):
+        (place / name).unlink()
+    assert pins_after(place, said) == SAVED.pins
+    with Store(str(place), said, {}) as store:
+        store.save(replace(SAVED, pins=()))
+    (place / STATE).write_text(state)
+    assert pins_after(place, said) == ()
+    assert said == []
+
+
+def test_pins_are_written_only_where_they_change(place: Path, said: Lines):
+    with Store(str(place), said, {}) as store:
+        store.save(SAVED)
+        before = (place / PINS).stat().st_ino
+        store.reserve_seq()
+        store.save(SAVED)
+        assert (place / PINS).stat().st_ino == before
+        store.save(replace(SAVED, pins=MORE))
+        assert (place / PINS).stat().st_ino != before
 
 
 def test_a_damaged_identity_is_never_replaced(place: Path, said: Lines):
@@ -255,7 +343,7 @@ def test_purge_leaves_nothing_but_what_is_not_ours(place: Path, said: Lines):
     store = Store(str(place), said, {})
     store.save_soon(SAVED)
     store.close()
-    assert {Path(each).name for each in remove_state(str(place))} == {IDENTITY, STATE, LOCK}
+    assert {Path(each).name for each in remove_state(str(place))} == EVERYTHING
     assert not place.exists()
     Store(str(place), said, {}).close()
     (place / "notes").touch()

@@ -57,3 +57,9 @@ def test_a_line_has_no_escapes_and_ends_with_the_next_step():
     found = Finding(Level.FAIL, "x", "bad\x1b", "do this")
     assert list(lines([found])) == ["FAIL  x           bad?; do this"]
     assert list(lines([Finding(Level.OK, "x", "good")])) == ["ok    x           good"]
+
+
+def test_a_name_in_via_that_nobody_has_is_a_warning():
+    _, found = of_snapshot(replace(WELL, unheard=("0.0.0.0/0=vsp",)))
+    assert (found.level, found.what) == (Level.WARN, "via")
+    assert found.text == "0.0.0.0/0=vsp: no node of that name was ever heard of"

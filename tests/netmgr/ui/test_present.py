@@ -45,6 +45,13 @@ def test_a_route_to_nobody_says_so():
     assert "\x1b[31m" in present.routes(view, present.paint_ansi)
 
 
+def test_routes_tell_a_name_that_nobody_has():
+    line = "0.0.0.0/0=vsp: no node of that name was ever heard of"
+    view = replace(SNAPSHOT, unheard=("0.0.0.0/0=vsp",))
+    assert present.routes(view, present.paint_plain).splitlines()[-1] == line
+    assert present.routes(replace(view, routes=()), present.paint_plain) == line + "\n"
+
+
 def test_routes_tell_the_nodes_on_the_way():
     lines = present.routes(SNAPSHOT, present.paint_plain).splitlines()
     assert lines[1].split() == ["10.1.1.2/32", "node", "bob", "direct", "1.2", "ms"]

@@ -1,6 +1,7 @@
 """The state of a node as JSON."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,9 @@ from netmgr.wire.saved import (
     MAX_WALL,
     Pin,
     Saved,
+    format_pins,
     format_saved,
+    parse_pins,
     parse_saved,
     salvage_seq,
 )
@@ -23,7 +26,7 @@ IDENTITY = bytes(range(32))
 PIN = Pin("alice", b"\x0a\x01\x01\x02", IDENTITY, "met")
 SAVED = Saved(
     1001,
-    (PIN,),
+    (),
     (b"\x01signed", b""),
     ((IDENTITY, (Endpoint(b"\xc0\x00\x02\x01", 50001), Endpoint(bytes(15) + b"\x01", 7))),),
     1_700_000_000,
@@ -38,7 +41,7 @@ places = st.tuples(identities, st.lists(endpoints, max_size=MAX_PLACES).map(tupl
 states = st.builds(
     Saved,
     st.integers(0, 2**63 - 1),
-    st.lists(pins).map(tuple),
+    st.just(()),
     st.lists(st.binary()).map(tuple),
     st.lists(places).map(tuple),
     st.integers(0, MAX_WALL),
@@ -70,7 +73,7 @@ def test_a_file_cut_short_is_refused_and_tells_its_number_or_none(saved: Saved, 
     with pytest.raises(ConfigError):
         parse_saved(cut)
     assert salvage_seq(cut) <= saved.seq
-    if b'"pins"' in cut:
+    if b'"objects"' in cut:
         assert salvage_seq(cut) == saved.seq
 
 
@@ -112,14 +115,19 @@ def test_fields_that_are_not_known_are_passed_over():
     ],
 )
 def test_a_pin_that_cannot_be_read_does_not_hinder_the_others(bad: object):
-    good = json.loads(format_saved(SAVED))["pins"]
+    good = json.loads(format_pins((PIN,)))["pins"]
     assert parse_saved(changed(pins=[bad, *good])).pins == (PIN,)
+    assert parse_pins(format_pins(()) + json.dumps(bad).encode()) == ((), False)
 
 
 @pytest.mark.parametrize("bad", [None, 7, ["AA=="], [7, []], ["?", []], ["AA==", []]])
 def test_a_place_that_cannot_be_read_does_not_hinder_the_others(bad: object):
     good = json.loads(format_saved(SAVED))["places"]
     assert parse_saved(changed(places=[bad, *good])).places == SAVED.places
+
+
+def test_pins_are_not_written_to_the_state():
+    assert format_saved(replace(SAVED, pins=(PIN,))) == format_saved(SAVED)
 
 
 def test_lists_that_are_none_are_empty():
@@ -150,4 +158,38 @@ def test_a_place_on_one_link_is_not_kept():
 
 def test_a_pin_of_a_name_alone_comes_back_as_it_was():
     pin = PIN._replace(address=b"", how="person")
-    assert parse_saved(format_saved(Saved(pins=(pin,)))).pins == (pin,)
+    assert parse_pins(format_pins((pin,))) == ((pin,), True)
+
+
+@given(st.lists(pins).map(tuple))
+def test_pins_that_were_written_come_back_and_are_json(found: tuple[Pin, ...]):
+    raw = format_pins(found)
+    assert parse_pins(raw) == (found, True)
+    assert len(json.loads(raw)["pins"]) == len(found)
+
+
+@given(st.binary())
+def test_garbage_holds_no_pins(raw: bytes):
+    assert parse_pins(raw) == ((), False)
+
+
+@given(st.lists(pins, min_size=1).map(tuple), st.data())
+def test_a_changed_byte_costs_at_most_the_pin_on_its_line(found: tuple[Pin, ...], data):
+    raw = bytearray(format_pins(found))
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    left, whole = parse_pins(bytes(raw))
+    assert not whole
+    # A line feed that is gone has joined two lines.
+    assert len(left) >= len(found) - 2
+    assert set(left) <= set(found)
+
+
+@given(st.lists(pins).map(tuple), st.data())
+def test_pins_cut_short_are_those_of_the_lines_before(found: tuple[Pin, ...], data):
+    raw = format_pins(found)
+    cut = raw[: data.draw(st.integers(0, len(raw) - 1))]
+    left, whole = parse_pins(cut)
+    assert not whole
+    assert left == found[: len(left)]
+    assert len(left) >= min(cut.count(b"\n") - 1, len(found))

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from netmgr.model import HostPort
 from netmgr.wire import words
 from wgpy.errors import ConfigError
 from wgpy.model import Prefix, Secret
+from wgpy.wire.text import parse_address
 
 ID = bytes(range(1, 33))
 PARSERS = [
@@ -27,6 +29,11 @@ PARSERS = [
         (words.parse_name, "a" * 63, "a" * 63),
         (words.parse_interface, "wg0", "wg0"),
         (words.parse_overlay, "10.1.1.1", bytes([10, 1, 1, 1])),
+        (
+            words.parse_fingerprint,
+            "0A" * 8 + " " + "1b" * 8,
+            "-".join(["0a0a"] * 4 + ["1b1b"] * 4),
+        ),
         (words.parse_subnet, "10.1.1.0/8", Prefix(bytes([10, 0, 0, 0]), 8)),
         (words.parse_udp_port, "65535", 65535),
         (words.parse_place, "vps.example.org:50001", HostPort("vps.example.org", 50001)),
@@ -61,6 +68,9 @@ def test_what_people_write_is_understood(
         (words.parse_name, "a" * 64),
         (words.parse_name, "alice_2"),
         (words.parse_name, "\u212a"),  # the sign of kelvin is no k
+        (words.parse_fingerprint, "zzz"),
+        (words.parse_fingerprint, "0a" * 15),
+        (words.parse_fingerprint, "0a" * 17),
         (words.parse_interface, ".."),
         (words.parse_interface, "a/b"),
         (words.parse_overlay, "fd00::1"),
@@ -113,3 +123,26 @@ def test_any_text_is_taken_or_refused(parse: Callable[[str], object], text: str)
         parse(text)
     except ConfigError as error:
         assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("subnet", "address", "why"),
+    [
+        ("10.1.1.0/24", "10.1.1.1", None),
+        ("10.1.1.0/24", "10.1.1.254", None),
+        ("10.1.1.0/24", "10.1.1.0", "the network address"),
+        ("10.1.1.0/24", "10.1.1.255", "the broadcast address"),
+        ("10.1.1.0/24", "10.1.2.1", "outside"),
+        ("10.1.1.0/24", "fd00::1", "outside"),
+        ("10.1.1.0/31", "10.1.1.0", None),
+        ("10.1.1.0/31", "10.1.1.1", None),
+        ("10.1.1.1/32", "10.1.1.1", None),
+    ],
+)
+def test_the_ends_of_a_subnet_are_no_nodes(subnet: str, address: str, why: str | None):
+    call = partial(words.refuse_misfit, words.parse_subnet(subnet), parse_address(address))
+    if why is None:
+        call()
+    else:
+        with pytest.raises(ConfigError, match=why):
+            call()
