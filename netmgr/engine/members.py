@@ -120,6 +120,10 @@ class Members:
             self.conflicts.knocked(identity, now)
         for one in sorted(concerned):
             self.judge(one, now)
+        remote = context.remotes.get(identity)
+        if remote is not None and before != claim and remote.calls.session_at is not None:
+            # It holds the key at this moment: nobody may contest its new name meanwhile.
+            self.met(remote, now)
         return is_news
 
     def _expect_untrusted(self, signed: objects.Signed) -> None:
@@ -300,6 +304,20 @@ class Members:
         self.judge_all(now)
 
     # --- people ---
+
+    def refuse_name(self, name: str) -> None:
+        """Refuse a name for this node that is another's: the others would not believe it.
+
+        Raises:
+            ConfigError: whose it is.
+        """
+        context = self._context
+        pinned = context.trust.pinned(name)
+        owners = [] if pinned is None else [pinned.identity]
+        owners += [one.identity for one in context.remotes.values() if one.name == name]
+        for owner in owners:
+            if owner != context.identity.public:
+                raise ConfigError(f"name: {name} is another node, {fingerprint(owner)}")
 
     def pin(self, name: str, identity: bytes, now: float) -> None:
         """Bind a name, and the address that the identity claims with it, to the identity.
