@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from netmgr.errors import Reason
+from netmgr.model import RefusalView
 from wgpy.model import Endpoint
 
 
@@ -44,12 +45,23 @@ class WayChanged:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRefused:
-    """An identity claims what is not its own; told once for each claim."""
+    """An identity claims what is not its own; told once for each claim.
+
+    `is_ours` says that it is this node's own name or address.
+    """
 
     name: str
     address: str
     fingerprint: str
     reason: Reason
+    is_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRefused:
+    """Others refuse this node; told once for each identity that it loses to."""
+
+    refusal: RefusalView
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,7 @@ Event: TypeAlias = (
     | NodePinned
     | WayChanged
     | ClaimRefused
+    | NodeRefused
     | RouteRefused
     | PrefixClosed
     | SeedSilent

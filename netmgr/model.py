@@ -4,10 +4,12 @@ Instants are seconds on the clock of `now`, or names in `_at`; addresses are pac
 bytes); sizes are bytes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Final, NamedTuple
+from re import compile as regex
+from typing import Any, Final, NamedTuple, get_args, get_origin
 
+from wgpy.errors import ConfigError
 from wgpy.model import Endpoint, Prefix, Secret
 
 ID_SIZE: Final = 32
@@ -43,6 +45,9 @@ class StaticPeer:
     address: bytes | None = None
     identity: bytes | None = None
 
+    def __post_init__(self) -> None:
+        _refuse_other_types(self)
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkFile:
@@ -51,6 +56,9 @@ class NetworkFile:
     shared_key: Secret
     subnet: Prefix
     peers: tuple[StaticPeer, ...] = ()
+
+    def __post_init__(self) -> None:
+        _refuse_other_types(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,10 @@ class Settings:
     both. `routes` are prefixes behind this node, `exit_node` the offer of the default route;
     `via` says of a prefix (0.0.0.0/0 for the default) the names of nodes it shall go through,
     the first of them that offers it and is reached, "any" for whoever offers. `seeds` are all
-    static peers but oneself.
+    static peers but oneself. `netmgr.load_settings` makes all of it from text.
+
+    Raises:
+        ConfigError: a value has another type.
     """
 
     network: NetworkFile
@@ -82,6 +93,44 @@ class Settings:
     verbosity: int = 0
     log_file: bool = False
     log_json: bool = False
+
+    def __post_init__(self) -> None:
+        _refuse_other_types(self)
+
+
+def _refuse_other_types(given: StaticPeer | NetworkFile | Settings) -> None:
+    """Refuse text and the like now, which an engine would stumble over later.
+
+    Raises:
+        ConfigError: a value is not of its type.
+    """
+    for each in fields(given):
+        value: object = getattr(given, each.name)
+        if not _fits(value, each.type):
+            raise ConfigError(
+                f"{type(given).__name__}.{each.name}: {_words(each.type)} is wanted, not "
+                f"{type(value).__name__}; netmgr.load_settings and netmgr.settings take text"
+            )
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Tell whether a value is of a type: a class, a union of classes, or tuples of them."""
+    if get_origin(kind) is tuple:
+        parts = get_args(kind)
+        if not isinstance(value, tuple):
+            return False
+        if parts[-1] is ...:
+            return all(_fits(each, parts[0]) for each in value)
+        return len(value) == len(parts) and all(map(_fits, value, parts))
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        return False
+    if isinstance(value, tuple):
+        return all(map(_fits, value, type(value).__annotations__.values()))
+    return True
+
+
+def _words(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else regex(r"\b\w+\.").sub("", str(kind))
 
 
 # --- what a node is told about ---
@@ -111,8 +160,8 @@ class PeerView:
     """One other node as it is seen from here; `path` is direct, lan, relayed or none.
 
     `via` are the names of relays on the way, `tried` the places that do not answer while there
-    is no direct way. `trust` is file, met or heard. Times are seconds,
-    `rtt` is None if never measured; `loss` is a share.
+    is no direct way. `trust` is file, person, met or heard; `left` says that it said goodbye.
+    Times are seconds, `rtt` is None if never measured; `loss` is a share.
     """
 
     name: str
@@ -131,6 +180,7 @@ class PeerView:
     trust: str
     routes: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +199,55 @@ class RouteView:
 
 @dataclass(frozen=True, slots=True)
 class ConflictView:
-    """A claim that was refused: by whom, of what, and why; `count` times."""
+    """A claim that was refused: by whom, of what, and why; `count` times.
+
+    It was last heard `age` seconds ago; `live` says that who claims it was here of late.
+    """
 
     fingerprint: str
     name: str
     address: str
     why: str
     count: int
+    age: float = 0.0
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalView:
+    """A place that refuses this node, whose fingerprint is `own`.
+
+    What this node says it is belongs there to another; `same_name` and `same_address` tell
+    which of its two this node claims as well.
+    """
+
+    place: str
+    name: str
+    address: str
+    fingerprint: str
+    same_name: bool
+    same_address: bool
+    own: str
+
+    @property
+    def text(self) -> str:
+        """What is wrong, in words."""
+        what = f"the name {self.name} belongs to {self.fingerprint} ({self.address})"
+        if not self.same_name:
+            what = f"the address {self.address} belongs to {self.name} ({self.fingerprint})"
+        return f"{self.place} refuses this node: {what}"
+
+    @property
+    def todo(self) -> str:
+        """What a person can do about it."""
+        options = [("-n", self.same_name), ("-a", self.same_address)]
+        choose = "choose another " + " and ".join(one for one, same in options if same)
+        if not self.same_name:
+            return choose
+        accept = f"wg_netmanager accept {self.name} {self.own}"
+        return (
+            f"{choose}, or, if this is that machine reinstalled, type on the others: {accept}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +274,7 @@ class Snapshot:
     drops: tuple[tuple[str, int], ...] = field(default=())
     digest: str = ""
     unheard: tuple[str, ...] = ()
+    refusals: tuple[RefusalView, ...] = ()
 
 
 # --- what doctor finds ---

@@ -1,15 +1,14 @@
 """A network of this host: the node, and the world around it, put together.
 
-    async with netmgr.network.Network(settings) as network:
-        network.snapshot()
-        await network.wait_gone()
+    async with netmgr.Network(settings) as network:
+        print(network.snapshot())
+        async for event in network.events(): ...
 
 Several may run in one process, each with an interface and a state directory of its own.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from types import TracebackType
@@ -27,6 +26,7 @@ from netmgr.io.existing import take_over
 from netmgr.io.interfaces import has_ipv6, set_mtu
 from netmgr.io.store import SEQ_STEP, Store, default_directory
 from netmgr.model import Settings, Snapshot
+from netmgr.news import News
 from netmgr.wire import saved
 from netmgr.world import World
 from wgpy.engine.device import Device
@@ -39,8 +39,6 @@ DEFAULT_MTU: Final = 1420
 # Seconds after a change in which it is written, and between writes of what changes always.
 SAVE_DELAY: Final = 1.0
 SAVE_INTERVAL: Final = 300.0
-# Events kept for a reader that is slow; the oldest go first.
-MAX_EVENTS: Final = 1024
 _V6_LENGTH: Final = 64
 _LAST_PORT: Final = 65535
 
@@ -49,13 +47,20 @@ class Network:
     """One node of one network, from `async with` to its end.
 
     Args:
-        settings: see `netmgr.model.Settings`.
-        reload: returns the settings anew, for `reload` of the local API; None: there is none.
+        settings: as `netmgr.load_settings` or `netmgr.settings` makes them.
+        reload: returns the settings anew, for `reload` of this class and of the program
+            wg_netmanager; None: there is none.
+
+    Raises:
+        ConfigError: these are no settings.
     """
 
     def __init__(
         self, settings: Settings, *, reload: Callable[[], Settings] | None = None
     ) -> None:
+        if not isinstance(settings, Settings):
+            kind = type(settings).__name__
+            raise ConfigError(f"a network takes Settings, see netmgr.load_settings, not {kind}")
         self.settings = settings
         self._reload = reload
         self._open = ExitStack()
@@ -66,7 +71,7 @@ class Network:
         self._store: Store | None = None
         self._saving: asyncio.TimerHandle | None = None
         self._began_at = clock.now()
-        self._readers: set[_Reader] = set()
+        self._news = News()
 
     async def __aenter__(self) -> Self:
         """Create the interface and join the network.
@@ -160,14 +165,13 @@ class Network:
 
     def snapshot(self) -> Snapshot:
         """Return everything that is known at the moment."""
-        status = self.node.status()
-        found = snapshot(
-            self.host.mesh,
-            interface=self.node.name,
-            uptime=clock.now() - self._began_at,
-            data_path=status.data_path,
-        )
-        return replace(found, unheard=self.host.mesh.ways.unheard())
+        try:
+            name = self.node.name
+        except EOFError:  # it was deleted
+            name = self.settings.interface
+        path, now = self.node.status().data_path, clock.now()
+        uptime = now - self._began_at
+        return snapshot(self.host.mesh, interface=name, uptime=uptime, data_path=path, now=now)
 
     def reload(self) -> str:
         """Read the files again and follow them; sessions stay.
@@ -183,8 +187,7 @@ class Network:
         self.refuse(fresh)
         if fresh.mtu != self.settings.mtu:
             set_mtu(self.node.name, fresh.mtu or DEFAULT_MTU)
-        told = reloading.answer(self.settings, fresh)
-        self.settings = fresh
+        told, self.settings = reloading.answer(self.settings, fresh), fresh
         port = self.host.mesh.context.settings.listen_port  # it may have hopped
         followed = replace(fresh, listen_port=port)
         self.act(lambda now: self.host.mesh.set_settings(followed, now))
@@ -203,17 +206,25 @@ class Network:
             reloading.refuse_name(self.host.mesh.context, fresh.name)
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield what happens from now on until the network ends."""
-        reader = _Reader()
-        self._readers.add(reader)
+        """Yield what happens until `stop`, the interface was deleted, or the network ends.
+
+        A slow reader loses the oldest.
+        """
+        gone = self.node.wait_gone()
+        watching = asyncio.get_running_loop().create_task(self._stop_after(gone))
         try:
-            while self._node is not None:
-                await reader.arrival.wait()
-                reader.arrival.clear()
-                while reader.events:
-                    yield reader.events.popleft()
+            async for event in self._news.read():
+                yield event
         finally:
-            self._readers.discard(reader)
+            watching.cancel()
+
+    def stop(self) -> None:
+        """End `events` for all who read; for the handler of a signal, say."""
+        self._news.end()
+
+    async def _stop_after(self, end: Coroutine[None, None, None]) -> None:
+        await end
+        self.stop()
 
     async def wait_gone(self) -> None:
         """Wait until the interface was deleted, by whomever."""
@@ -280,9 +291,7 @@ class Network:
             report.report(happened)
             if self.settings.hopping and any(isinstance(e, SeedSilent) for e in happened):
                 asyncio.get_running_loop().call_soon(self._hop)
-            for reader in self._readers:
-                reader.events.extend(happened)
-                reader.arrival.set()
+            self._news.tell(happened)
         for effect in self.host.take_effects():
             if isinstance(effect, effects.Save):
                 self._schedule_save(SAVE_DELAY)
@@ -345,8 +354,7 @@ class Network:
 
     def _close(self) -> None:
         self._host = None
-        for reader in self._readers:
-            reader.arrival.set()
+        self.stop()
 
 
 class _Seqs:
@@ -368,14 +376,6 @@ class _Seqs:
             self._end = self._next + step
         self._next += 1
         return self._next - 1
-
-
-class _Reader:
-    """What one `events()` has not yielded yet."""
-
-    def __init__(self) -> None:
-        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
-        self.arrival = asyncio.Event()
 
 
 # hot path: bench/mesh

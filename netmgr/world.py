@@ -104,7 +104,7 @@ class World:
         owner = self._owner
         try:
             found = interfaces((owner.node.name,))
-        except OSError:
+        except (OSError, EOFError):  # or our own was deleted
             return
         self._lan.refresh(found)
         port = owner.host.mesh.context.settings.listen_port

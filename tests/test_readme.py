@@ -3,14 +3,18 @@
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import netmgr
 from netmgr import options
 from netmgr.cli import main
 from tests.lab import Lab, wait_until
+from tests.namespaces.mesh import KEY, three_boxes
 
 README = Path(__file__).parent.parent / "README.md"
 PARTS = {"wgpy": ("engine", "wire", "io", "kernels"), "netmgr": ("engine", "wire", "io", "ui")}
@@ -28,6 +32,11 @@ case ${0##*/} in
   sudo) "$@";;
 esac
 """
+
+
+def examples() -> list[str]:
+    """Return the programs in Python: a node, a node of a mesh, settings without a file."""
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("sudo", [True, False], ids=["sudo", "no_sudo"])
@@ -85,12 +94,51 @@ def test_the_commands_of_a_network_are_those_of_the_program(
 @pytest.mark.slow
 @pytest.mark.needs("ip")
 def test_the_example_serves_until_its_interface_is_deleted(lab: Lab, tmp_path: Path):
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     program = tmp_path / "example.py"
-    program.write_text(example)
+    program.write_text(examples()[0])
     ns = lab.ns()
     child = lab.python(ns, "-u", str(program))
     child.wait_log("serving wg0 on port 51820", timeout=10)
     wait_until(lambda: "10.0.0.1/24" in lab.ip(ns, "addr", "show", "wg0"), why="its address")
     lab.ip(ns, "link", "delete", "wg0")
     assert child.wait(5) == 0, child.log()
+
+
+def test_the_settings_without_a_file_are_those_of_one(tmp_path: Path):
+    found: dict[str, netmgr.Settings] = {}
+    exec(examples()[2], {"netmgr": netmgr}, found)
+    path = tmp_path / "network.yaml"
+    path.write_text(
+        f"network: {{sharedKey: {KEY}, subnet: 10.1.1.0/24}}\n"
+        'peers: [{endPoint: "vps.example.org:50001", wgIp: 10.1.1.1}]\n'
+    )
+    path.chmod(0o600)
+    same = netmgr.load_settings(path, address="10.1.1.5", name="web", interface="wg1")
+    assert found["settings"] == same
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.needs("ip", "ping")
+@pytest.mark.parametrize("end", ["signal", "interface"])
+def test_the_example_of_a_mesh_joins_it_and_ends_cleanly(lab: Lab, end: str):
+    """Only where the file and the state are, and the name of the interface, is of the test."""
+    mesh, _, _ = three_boxes(lab, sys.executable)
+    alice, web = mesh.boxes[0], mesh.boxes[1]
+    alice.start()
+    text = examples()[1].replace("/etc/wg_netmanager/network.yaml", str(mesh.file))
+    words = f'interface="{web.interface}", state="{web.state}"'
+    child = lab.python(web.ns, "-u", "-c", text.replace('interface="wg1"', words))
+    child.wait_log(r"NodeJoined\(name='alice'", 10)
+    child.wait_log(r"alice 10\.1\.1\.1 (none|lan|direct) (None|0\.\d+)", 10)
+    lab.wait_ping(alice.ns, "10.1.1.5")
+    if end == "signal":
+        child.signal(signal.SIGTERM)
+    else:
+        lab.ip(web.ns, "link", "delete", web.interface)
+    assert child.wait(10) == 0, child.log()
+    assert "Traceback" not in child.log()
+    web.leaves_nothing()
+    if end == "signal":
+        assert alice.child is not None
+        alice.child.wait_log("web is gone: said goodbye", 10)

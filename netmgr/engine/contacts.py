@@ -17,6 +17,7 @@ from netmgr.engine import thrift
 from netmgr.engine.common import Context
 from netmgr.engine.knock import Door, Knocker, Rate
 from netmgr.engine.members import DOOR, Members
+from netmgr.engine.refusals import OWNED
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import same
 from netmgr.errors import Reason, Rejected
@@ -225,7 +226,7 @@ class Contacts:
                 self._receive_fin(body, remote, local, now)
             case frames.WELCOME:
                 blob, endpoint = self._knocker.receive_welcome_untrusted(body, now)
-                self._admit(blob, endpoint, now)
+                self._welcomed(blob, endpoint, now)
             case _:
                 raise Rejected(Reason.MALFORMED)
 
@@ -274,8 +275,24 @@ class Contacts:
         fin = self._door.receive_fin_untrusted(body, remote, now)
         if split_untrusted(fin.record).identity != fin.knock.identity:
             raise Rejected(Reason.MALFORMED)
-        self._admit(fin.record, remote, now)
+        try:
+            self._admit(fin.record, remote, now)
+        except Rejected as refused:
+            evidence = self._members.refusals.evidence(fin.knock.identity)
+            if refused.reason in OWNED and evidence:
+                self._send(self._door.welcome(fin, evidence), remote, local)
+            raise
         self._send(self._door.welcome(fin, self._context.own_record), remote, local)
+
+    def _welcomed(self, blob: bytes, endpoint: Endpoint, now: float) -> None:
+        refusals = self._members.refusals
+        try:
+            self._admit(blob, endpoint, now)
+        except Rejected as refused:
+            if refused.reason in OWNED:
+                refusals.heard(split_untrusted(blob).identity, endpoint, now)
+            raise
+        refusals.let_in(endpoint)
 
     def _admit(self, blob: bytes, endpoint: Endpoint, now: float) -> None:
         """Take the Record of who was met at a place."""

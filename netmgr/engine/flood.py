@@ -285,6 +285,12 @@ class Objects:
         holding = self._holdings.get(identity)
         return None if holding is None else holding.record
 
+    def record_blob(self, identity: bytes) -> bytes:
+        """Return the signed Record of a node, b"" if there is none."""
+        holding = self._holdings.get(identity)
+        held = () if holding is None else holding.held()
+        return next((each.blob for each in held if isinstance(each.value, Record)), b"")
+
     def has_left(self, identity: bytes) -> bool:
         """Tell whether the last word of a node was that it leaves."""
         holding = self._holdings.get(identity)

@@ -16,13 +16,15 @@ from typing import Final
 from netmgr import events
 from netmgr.effects import ChangePeers, Save
 from netmgr.engine.common import Context, is_place, text
+from netmgr.engine.conflicts import Conflicts
 from netmgr.engine.flood import OwnEcho
 from netmgr.engine.knock import Rate
+from netmgr.engine.refusals import Refusals, is_ours
 from netmgr.engine.remote import Remote
-from netmgr.engine.signing import Identity, address6, fingerprint, short_id, wireguard_key
+from netmgr.engine.signing import address6, fingerprint, short_id, wireguard_key
 from netmgr.engine.trust import Claim, How, Pin
 from netmgr.errors import Reason, Rejected
-from netmgr.model import Candidate, Kind, Settings
+from netmgr.model import Candidate, Kind
 from netmgr.wire import objects
 from wgpy.errors import ConfigError
 from wgpy.model import AllowedIPChange, PeerChange, Prefix
@@ -44,6 +46,8 @@ class Members:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.changed = True
+        self.refusals = Refusals(context)
+        self.conflicts = Conflicts()
         self._evidence: OrderedDict[bytes, Rate] = OrderedDict()
         self._told = Rate(_TOLD_RATE, _TOLD_BURST)
         self._vouch(pin.identity for pin in context.trust.pins())
@@ -111,7 +115,9 @@ class Members:
         concerned = context.trust.rivals(claim)
         if before is not None:
             concerned |= context.trust.rivals(before)
-        is_news = self.judge(identity, now)
+        is_news = self.judge(identity, now, again=True)
+        if arrived:
+            self.conflicts.knocked(identity, now)
         for one in sorted(concerned):
             self.judge(one, now)
         remote = context.remotes.get(identity)
@@ -148,7 +154,9 @@ class Members:
     def _left(self, identity: bytes, now: float) -> None:
         self.rest([identity], now)
         remote = self._context.remotes.get(identity)
-        if remote is not None:
+        if remote is None:
+            self.conflicts.settle(identity)
+        else:
             self._tell(events.NodeLeft(remote.name, "said goodbye"))
 
     def _accepted(self, signed: objects.Signed, now: float) -> None:
@@ -163,8 +171,11 @@ class Members:
 
     # --- judgement ---
 
-    def judge(self, identity: bytes, now: float) -> bool:
-        """Let a node in or show it out, by its claim; return whether a refusal is news."""
+    def judge(self, identity: bytes, now: float, *, again: bool = False) -> bool:
+        """Let a node in or show it out, by its claim; return whether a refusal is news.
+
+        `again` says that it was claimed anew.
+        """
         context = self._context
         claim = context.trust.claimed(identity)
         record = context.objects.record(identity)
@@ -175,7 +186,7 @@ class Members:
         if reason is None and remote is None and self._has_key_of_another(identity):
             reason = Reason.KEY_TAKEN
         if reason is None:
-            context.trust.settle(identity)
+            self.conflicts.settle(identity)
             if remote is None:
                 remote = self._let_in(identity, record, now)
             else:
@@ -184,10 +195,14 @@ class Members:
             return False
         if remote is not None:
             self._show_out(remote, reason.value)
-        is_news = context.trust.report(claim, reason)
+        if reason is Reason.REPLACED:
+            self.conflicts.settle(identity)
+            return False
+        is_news = self.conflicts.report(claim, reason, now, again=again)
         if is_news and self._told.allow(now):
             address, who = text(claim.address), fingerprint(identity)
-            self._tell(events.ClaimRefused(claim.name, address, who, reason))
+            ours = is_ours(context, claim)
+            self._tell(events.ClaimRefused(claim.name, address, who, reason, ours))
         return is_news
 
     def _has_key_of_another(self, identity: bytes) -> bool:
@@ -255,7 +270,7 @@ class Members:
         trust = self._context.trust
         claim = trust.claimed(identity)
         trust.withdraw(identity)
-        trust.settle(identity)
+        self.conflicts.settle(identity)
         remote = self._context.remotes.get(identity)
         if remote is not None:
             self._show_out(remote, why)
@@ -302,6 +317,8 @@ class Members:
         if self._replace(name, address or b"", identity, How.PERSON, now):
             return
         pinned = trust.pinned(name)
+        if name == self._context.settings.name:
+            raise ConfigError(f"{name} is this node itself: one of the two needs another name")
         if pinned is not None and pinned.how is How.FILE and pinned.identity != identity:
             raise ConfigError(f"{name} is pinned by network.yaml: change its id there")
         holder = trust.pinned_address(address or b"")
@@ -384,14 +401,3 @@ class Members:
 
     def _tell(self, event: events.Event) -> None:
         self._context.out.events.append(event)
-
-
-def file_pins(settings: Settings, identity: Identity) -> list[Pin]:
-    """Return what belongs to whom without doubt: to us, and what `id:` in the file says."""
-    pins = [Pin(settings.name, settings.address, identity.public, How.FILE)]
-    pins += [
-        Pin("", peer.address, peer.identity, How.FILE)
-        for peer in settings.network.peers
-        if peer.identity is not None and peer.address not in (None, settings.address)
-    ]
-    return pins

@@ -19,11 +19,11 @@ from netmgr.engine.common import Channel, Context
 from netmgr.engine.contacts import Contacts
 from netmgr.engine.flood import Objects
 from netmgr.engine.knock import open_untrusted
-from netmgr.engine.members import Members, file_pins
+from netmgr.engine.members import Members
 from netmgr.engine.pace import spend
 from netmgr.engine.remote import Remote
 from netmgr.engine.signing import Identity, NetworkKeys, verify_untrusted
-from netmgr.engine.trust import Pin, Trust
+from netmgr.engine.trust import Pin, Trust, file_pins
 from netmgr.engine.upkeep import Upkeep
 from netmgr.engine.ways import Ways
 from netmgr.errors import Reason, Rejected

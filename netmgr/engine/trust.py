@@ -20,15 +20,14 @@ repair it with `pin`, `accept` and `forget`.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, TypeVar
 
+from netmgr.engine.signing import Identity
 from netmgr.errors import Reason
+from netmgr.model import Settings
 from wgpy.model import Prefix
 
-# Conflicts remembered for people to see; the oldest go first.
-MAX_CONFLICTS: Final = 256
 # Identities that others took the place of; the oldest are forgotten.
 MAX_REPLACED: Final = 1024
 # Seconds in which who was at the door is not displaced by another: time to be met.
@@ -70,15 +69,6 @@ class Claim(NamedTuple):
     identity: bytes
 
 
-@dataclass(slots=True)
-class Conflict:
-    """A refused claim, and how often it was refused."""
-
-    claim: Claim
-    reason: Reason
-    count: int = 1
-
-
 class Trust:
     """The pins of one node, the claims it has heard, and its judgement of them."""
 
@@ -97,7 +87,6 @@ class Trust:
         self._weights: dict[bytes, float] = {}
         self._by_name: dict[str, set[bytes]] = {}
         self._by_address: dict[bytes, set[bytes]] = {}
-        self.conflicts: OrderedDict[tuple[bytes, Reason], Conflict] = OrderedDict()
         self.restore(pins)
 
     # --- pins ---
@@ -293,24 +282,6 @@ class Trust:
             found |= others
         return found
 
-    def report(self, claim: Claim, reason: Reason) -> bool:
-        """Note a refusal; return whether it is news."""
-        key = claim.identity, reason
-        known = self.conflicts.get(key)
-        if known is not None and known.claim == claim:
-            known.count += 1
-            self.conflicts.move_to_end(key)
-            return False
-        self.conflicts[key] = Conflict(claim, reason)
-        if len(self.conflicts) > MAX_CONFLICTS:
-            self.conflicts.popitem(last=False)
-        return True
-
-    def settle(self, identity: bytes) -> None:
-        """Forget the conflicts of an identity that is believed."""
-        for key in [key for key in self.conflicts if key[0] == identity]:
-            del self.conflicts[key]
-
     def in_subnet(self, address: bytes) -> bool:
         """Tell whether an address may be a node's: in the subnet, not its first or last."""
         host_bits = 8 * len(self._subnet.address) - self._subnet.length
@@ -375,6 +346,17 @@ class Trust:
         if pin is not None:
             return pin.identity != identity
         return not self._outweighs(identity, claimants)
+
+
+def file_pins(settings: Settings, identity: Identity) -> list[Pin]:
+    """Return what belongs to whom without doubt: to us, and what `id:` in the file says."""
+    pins = [Pin(settings.name, settings.address, identity.public, How.FILE)]
+    pins += [
+        Pin("", peer.address, peer.identity, How.FILE)
+        for peer in settings.network.peers
+        if peer.identity is not None and peer.address not in (None, settings.address)
+    ]
+    return pins
 
 
 def _rank(how: How) -> int:

@@ -1,6 +1,7 @@
 """The mesh as people and programs are shown it: one snapshot of everything."""
 
 from netmgr.engine.common import text
+from netmgr.engine.conflicts import LIVE
 from netmgr.engine.mesh import Mesh
 from netmgr.engine.remote import Direct, Remote, Via
 from netmgr.engine.signing import address6, fingerprint
@@ -9,10 +10,12 @@ from netmgr.model import ConflictView, PeerView, RouteView, Snapshot
 from netmgr.wire.objects import MAX_LOSS
 from wgpy.model import Prefix
 
-_TRUST = {How.FILE: "file", How.PERSON: "file", How.MET: "met", None: "heard"}
+_TRUST = {How.FILE: "file", How.PERSON: "person", How.MET: "met", None: "heard"}
 
 
-def snapshot(mesh: Mesh, *, interface: str, uptime: float, data_path: str) -> Snapshot:
+def snapshot(
+    mesh: Mesh, *, interface: str, uptime: float, data_path: str, now: float
+) -> Snapshot:
     """Return what a node knows at the moment; `uptime` in seconds."""
     context = mesh.context
     settings, identity = context.settings, context.identity
@@ -31,9 +34,11 @@ def snapshot(mesh: Mesh, *, interface: str, uptime: float, data_path: str) -> Sn
         seeds=tuple(str(seed.peer.place) for seed in mesh.contacts.seeds),
         peers=tuple(_peer(mesh, remote) for remote in remotes),
         routes=_routes(mesh, remotes),
-        conflicts=_conflicts(mesh),
+        conflicts=_conflicts(mesh, now),
         drops=tuple((reason.value, count) for reason, count in context.out.drops.items()),
         digest=context.objects.total_digest().hex(),
+        unheard=mesh.ways.unheard(),
+        refusals=mesh.members.refusals.views(now),
     )
 
 
@@ -66,6 +71,7 @@ def _peer(mesh: Mesh, remote: Remote) -> PeerView:
         trust=_TRUST[context.trust.how(remote.identity)],
         routes=tuple(str(offer.prefix) for offer in offers),
         tried=() if remote.up else tuple(str(place) for place in remote.places.trials),
+        left=context.objects.has_left(remote.identity),
     )
 
 
@@ -104,7 +110,7 @@ def _kind(prefix: Prefix) -> str:
     return "exit" if prefix.length == 0 else "subnet"
 
 
-def _conflicts(mesh: Mesh) -> tuple[ConflictView, ...]:
+def _conflicts(mesh: Mesh, now: float) -> tuple[ConflictView, ...]:
     return tuple(
         ConflictView(
             fingerprint(conflict.claim.identity),
@@ -112,6 +118,8 @@ def _conflicts(mesh: Mesh) -> tuple[ConflictView, ...]:
             text(conflict.claim.address),
             conflict.reason.value,
             conflict.count,
+            now - conflict.at,
+            now - conflict.knocked_at < LIVE,
         )
-        for conflict in mesh.context.trust.conflicts.values()
+        for conflict in mesh.members.conflicts.current(now)
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from netmgr import events
+from netmgr.errors import Reason
 from netmgr.events import Event
 from wgpy.wire.text import format_endpoint
 
@@ -92,10 +93,8 @@ def report(happened: Iterable[Event]) -> None:
 def line_of(event: Event) -> tuple[int, str]:
     """Return level and text of an event."""
     match event:
-        case events.ClaimRefused(name, address, fingerprint, reason):
-            what = f"{fingerprint} says it is {name} ({address})"
-            repair = f"if it is right: wg_netmanager accept {name} {fingerprint}"
-            return logging.WARNING, f"refused: {what}: {reason.value}; {repair}"
+        case events.ClaimRefused() | events.NodeRefused():
+            return logging.WARNING, _refused(event)
         case events.RouteRefused(name, prefix, why):
             return logging.WARNING, f"refused: {prefix} behind {name}: {why}"
         case events.PrefixClosed(prefix, names):
@@ -109,6 +108,19 @@ def line_of(event: Event) -> tuple[int, str]:
             return (logging.ERROR, twin) if silent else (logging.WARNING, old)
         case _:
             return logging.INFO, _news(event)
+
+
+def _refused(event: events.ClaimRefused | events.NodeRefused) -> str:
+    """Return who is refused, and what to do if that is wrong."""
+    if isinstance(event, events.NodeRefused):
+        return f"{event.refusal.text}: {event.refusal.todo}"
+    name, who = event.name, event.fingerprint
+    todo = f"if it is right: wg_netmanager accept {name} {who}"
+    if event.is_ours:
+        todo = "that is this node: one of the two needs another"
+    elif event.reason is Reason.OUTSIDE_SUBNET:
+        todo = "an address of the subnet is to be chosen there"
+    return f"refused: {who} says it is {name} ({event.address}): {event.reason.value}; {todo}"
 
 
 def _news(event: _News) -> str:

@@ -10,18 +10,23 @@ from netmgr.model import Finding, Level, PeerView, Snapshot
 
 _ALONE_AFTER: Final = 30.0
 _SHOWN: Final = 4
+_MINUTE: Final = 60.0
 _WIDTH: Final = 10
 
 
 def of_snapshot(snapshot: Snapshot) -> Iterator[Finding]:
     """Yield what is to be said of a running node."""
-    reached = [peer for peer in snapshot.peers if peer.reachable]
-    yield from _peers(snapshot, reached)
-    for peer in snapshot.peers:
+    there = [peer for peer in snapshot.peers if not peer.left]
+    reached = [peer for peer in there if peer.reachable]
+    yield from _peers(snapshot, there, reached)
+    for peer in there:
         yield from _peer(peer)
     for each in snapshot.unheard:
         text = f"{each}: no node of that name was ever heard of"
         yield Finding(Level.WARN, "via", text, "is the name right? does that node run?")
+    for refusal in snapshot.refusals:
+        level = Level.WARN if reached else Level.FAIL
+        yield Finding(level, "identity", refusal.text, refusal.todo)
     yield from _conflicts(snapshot)
 
 
@@ -33,9 +38,13 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
         yield "".join(each if each.isprintable() else "?" for each in line)
 
 
-def _peers(snapshot: Snapshot, reached: Sequence[PeerView]) -> Iterator[Finding]:
-    text = f"{len(reached)} of {len(snapshot.peers)} other nodes are reached"
-    if reached:
+def _peers(
+    snapshot: Snapshot, there: Sequence[PeerView], reached: Sequence[PeerView]
+) -> Iterator[Finding]:
+    left = len(snapshot.peers) - len(there)
+    text = f"{len(reached)} of {len(there)} other nodes are reached"
+    text += f", {left} left" if left else ""
+    if reached or (left and not there):
         yield Finding(Level.OK, "mesh", text)
     elif snapshot.uptime < _ALONE_AFTER:
         yield Finding(Level.WARN, "mesh", f"{text}; the node has just begun", "ask again soon")
@@ -66,13 +75,20 @@ def _peer(peer: PeerView) -> Iterator[Finding]:
 
 
 def _conflicts(snapshot: Snapshot) -> Iterator[Finding]:
+    known = {refusal.fingerprint for refusal in snapshot.refusals}
     for claim in snapshot.conflicts:
+        if claim.fingerprint in known:
+            continue
         who = f"{claim.name} {claim.address}".strip() or "a node"
         text = f"{who}: {claim.fingerprint} {claim.why}; refused {claim.count} times"
+        text += f", last {claim.age / _MINUTE:.0f} min ago" if claim.age >= _MINUTE else ""
         todo = "an address of the subnet is to be chosen there"
-        if claim.name and "belongs to another" in claim.why:
+        if claim.name == snapshot.name or claim.address == snapshot.address:
+            todo = "that is this node: one of the two needs another name and address"
+        elif claim.name and "belongs to another" in claim.why:
             todo = (
                 f"if {claim.name} was reinstalled: wg_netmanager accept {claim.name} "
                 f"{claim.fingerprint}; if not, give that node another name and address"
             )
-        yield Finding(Level.FAIL, "identity", text, todo)
+        level = Level.FAIL if claim.live else Level.WARN
+        yield Finding(level, "identity", text, todo)

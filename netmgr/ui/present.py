@@ -19,9 +19,10 @@ _SPANS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _MILLISECONDS: Final = 1000
 _TENTHS: Final = 10
 _LOSS_SHOWN: Final = 0.005
-_STYLES: Final = {"direct": "good", "lan": "good", "relayed": "fair", "none": "bad"}
+_STYLES: Final = {"direct": "good", "lan": "good", "relayed": "fair"}
 _TRUST: Final = {
     "file": "pinned in network.yaml",
+    "person": "pinned here by hand",
     "met": "met, pinned here",
     "heard": "only heard of",
 }
@@ -42,6 +43,8 @@ def paint_plain(_style: str, text: str) -> str:
 def status(snapshot: Snapshot, wall_now: float, paint: Paint) -> str:
     """Return the node, then its peers; `wall_now` is Unix time in seconds."""
     reached = sum(peer.reachable for peer in snapshot.peers)
+    left = sum(peer.left for peer in snapshot.peers)
+    nodes = f"{reached} of {len(snapshot.peers) - left} reached"
     rows = [
         ("name", snapshot.name),
         ("address", f"{snapshot.address}, {snapshot.address6}"),
@@ -52,8 +55,9 @@ def status(snapshot: Snapshot, wall_now: float, paint: Paint) -> str:
         ("up", span(snapshot.uptime)),
         ("data path", snapshot.data_path),
         ("static peers", ", ".join(snapshot.seeds)),
-        ("nodes", f"{reached} of {len(snapshot.peers)} reached"),
+        ("nodes", f"{nodes}, {left} left" if left else nodes),
     ]
+    rows += [("refused by", f"{each.text}: {each.todo}") for each in snapshot.refusals]
     rows += [("refused", _conflict(each)) for each in snapshot.conflicts]
     drops = sorted(snapshot.drops, key=lambda drop: -drop[1])
     rows += [("dropped", f"{count}: {reason}") for reason, count in drops if count]
@@ -96,7 +100,9 @@ def peers(snapshot: Snapshot, wall_now: float, paint: Paint) -> str:
         )
         for peer in found
     ]
-    styles = [_STYLES.get(peer.path, "") if peer.reachable else "bad" for peer in found]
+    styles = [
+        _STYLES.get(peer.path, "") if peer.reachable or peer.left else "bad" for peer in found
+    ]
     return table(head, rows, "lllrrrrrl", styles, paint)
 
 
@@ -163,6 +169,8 @@ def table(
 
 def path(peer: PeerView) -> str:
     """Return how a node is reached."""
+    if peer.left:
+        return "left"
     if not peer.reachable:
         return "not reached"
     if peer.via:
@@ -206,7 +214,8 @@ def ago(seconds: float) -> str:
 
 def _conflict(claim: ConflictView) -> str:
     who = f"{claim.name} {claim.address}".strip() or "somebody"
-    return f"{who} ({claim.fingerprint}): {claim.why}, {claim.count} times"
+    times = f"{claim.count} times, last {ago(claim.age)}"
+    return f"{who} ({claim.fingerprint}): {claim.why}, {times}"
 
 
 def _clean(text: str) -> str:

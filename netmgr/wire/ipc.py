@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
-from netmgr.model import ConflictView, PeerView, RouteView, Snapshot
+from netmgr.model import ConflictView, PeerView, RefusalView, RouteView, Snapshot
 from wgpy.errors import ConfigError
 
 _STRANGE: Final = "the node answers in a way that this program does not know; restart it"
@@ -41,6 +41,7 @@ def snapshot_from_plain(plain: Mapping[str, object]) -> Snapshot:
         peers=tuple(_peer(each) for each in fields.parts("peers")),
         routes=tuple(_route(each) for each in fields.parts("routes")),
         conflicts=tuple(_conflict(each) for each in fields.parts("conflicts")),
+        refusals=tuple(_refusal(each) for each in fields.parts("refusals")),
         drops=fields.counts("drops"),
         digest=fields.text("digest"),
         unheard=fields.texts("unheard"),
@@ -65,6 +66,7 @@ def _peer(fields: "_Fields") -> PeerView:
         trust=fields.text("trust"),
         routes=fields.texts("routes"),
         tried=fields.texts("tried"),
+        left=fields.flag("left"),
     )
 
 
@@ -78,6 +80,18 @@ def _route(fields: "_Fields") -> RouteView:
     )
 
 
+def _refusal(fields: "_Fields") -> RefusalView:
+    return RefusalView(
+        place=fields.text("place"),
+        name=fields.text("name"),
+        address=fields.text("address"),
+        fingerprint=fields.text("fingerprint"),
+        same_name=fields.flag("same_name"),
+        same_address=fields.flag("same_address"),
+        own=fields.text("own"),
+    )
+
+
 def _conflict(fields: "_Fields") -> ConflictView:
     return ConflictView(
         fingerprint=fields.text("fingerprint"),
@@ -85,6 +99,8 @@ def _conflict(fields: "_Fields") -> ConflictView:
         address=fields.text("address"),
         why=fields.text("why"),
         count=fields.whole("count"),
+        age=fields.number("age"),
+        live=fields.flag("live"),
     )
 
 

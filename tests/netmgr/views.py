@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from netmgr.model import ConflictView, PeerView, RouteView, Snapshot
+from netmgr.model import ConflictView, PeerView, RefusalView, RouteView, Snapshot
 
 BOB = PeerView(
     name="bob",
@@ -26,6 +26,7 @@ CAROL = replace(
     rtt=None, loss=0.25, last_handshake=0.0, trust="file",
 )  # fmt: skip
 DAVE = replace(BOB, name="dave\x1b[2J", reachable=False, path="none", trust="heard")
+REFUSAL = RefusalView("192.0.2.1:1", "alice", "10.1.1.1", "ff-1", True, True, "aaaa-1111")
 SNAPSHOT = Snapshot(
     name="alice",
     address="10.1.1.1",

@@ -4,8 +4,10 @@ from hashlib import blake2s
 
 import pytest
 
+from netmgr import events
 from netmgr.engine.signing import Identity, fingerprint
 from netmgr.engine.trust import How
+from netmgr.model import RefusalView
 from tests.sim.meshes import Node, everybody_reaches_everybody, static
 from tests.sim.world import World
 from wgpy.model import Secret
@@ -72,6 +74,7 @@ def test_who_was_reinstalled_and_accepted_is_met_again_after_its_name_is_forgott
         people(node, "forget", "laptop")
         meet(vps, office, laptop)
         assert how(node, laptop) is How.MET
+        assert not node.inner.mesh.members.conflicts.current(vps.world.now)
 
 
 def test_who_was_reinstalled_is_met_where_its_name_is_forgotten():
@@ -97,3 +100,27 @@ def test_who_joins_later_finds_the_one_of_two_with_one_name_that_is_there():
     late = Node(vps.world, "late", "10.1.1.4", "192.0.2.4", SEEDS)
     meet(vps, office, laptop, late)
     assert how(late, laptop) is How.MET
+
+
+def refusals(node: Node) -> list[RefusalView]:
+    return list(node.inner.mesh.members.refusals.views(node.world.now))
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_newcomer_with_a_taken_name_is_told_whether_the_owner_runs_or_not(runs):
+    vps, office, laptop = fleet()
+    office.host.up = runs
+    old = words(office)
+    newcomer = Node(vps.world, "office", "10.1.1.4", "192.0.2.4", SEEDS)
+    newcomer.seed = Secret(blake2s(b"another").digest())
+    newcomer.restart(remembers=False)
+    vps.world.run_for(10.0)
+    (refusal,) = refusals(newcomer)
+    assert (refusal.fingerprint, refusal.own) == (old, words(newcomer))
+    assert refusal.todo.startswith("choose another -n, or, if")
+    assert [one for one in newcomer.told if isinstance(one, events.NodeRefused)]
+    for node in (vps, laptop):
+        people(node, "accept", "office", words(newcomer))
+    meet(vps, laptop, newcomer)
+    assert not refusals(newcomer)
+    assert not refusals(vps)

@@ -149,10 +149,31 @@ def test_who_is_not_believed_learns_nothing(how):
     node = Node(Pin("bob", v4("10.1.1.2"), BOB.public, How.MET))
     payload = how(node, EVE, EVE.record(1, "bob"))
     assert refused(node.receive, payload) is Reason.NAME_TAKEN
+    assert not node.sent()
     payload = how(node, EVE, EVE.record(2, "eve", "8.8.8.8"), 1.0)
     assert refused(node.receive, payload, OUTSIDE, 1.0) is Reason.OUTSIDE_SUBNET
     assert not node.sent() and not node.found
     assert EVE.public not in node.context.remotes
+
+
+def test_who_claims_what_is_of_another_gets_the_record_of_that_one_only():
+    node = Node(Pin("bob", v4("10.1.1.2"), BOB.public, How.MET))
+    node.admit(BOB)
+    payload = visit(node, EVE, EVE.record(1, "bob"))
+    assert refused(node.receive, payload) is Reason.NAME_TAKEN
+    ((kind, body, place),) = node.sent()
+    assert (kind, place) == (frames.WELCOME, OUTSIDE)
+    assert frames.Welcome.decode_untrusted(body).record == BOB.record()
+
+
+def test_the_record_of_who_has_our_name_says_that_we_are_refused_until_we_are_let_in():
+    node = Node()
+    rival = EVE.record(1, "me")
+    assert refused(node.receive, answer(node, EVE, rival), SEED_PLACE) is Reason.NAME_TAKEN
+    (refusal,) = node.members.refusals.views(0.0)
+    assert (refusal.place, refusal.same_name) == ("192.0.2.9:50009", True)
+    node.receive(answer(node, BOB, BOB.record()), SEED_PLACE)
+    assert node.members.refusals.views(0.0) == ()
 
 
 @pytest.mark.parametrize("how", [visit, answer])

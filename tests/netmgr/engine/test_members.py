@@ -205,7 +205,8 @@ def test_what_belongs_to_others_is_not_given_to_who_claims_it(name, address, rea
     peer_changes(context)
     hear(members, EVE.record(1, name, address))
     assert is_in(context, BOB) and not is_in(context, EVE)
-    refusal = events.ClaimRefused(name, address, fingerprint(EVE.public), reason)
+    ours = name == "me" or address == "10.1.1.1"
+    refusal = events.ClaimRefused(name, address, fingerprint(EVE.public), reason, ours)
     assert told(context, events.ClaimRefused) == [refusal]
     assert peer_changes(context) == []
 
@@ -297,7 +298,7 @@ def test_neighbours_that_passed_evidence_on_are_forgotten_in_the_end():
         rate = members._is_evidence(number.to_bytes(8), 0.0)  # noqa: SLF001
         assert rate
     assert len(members._evidence) == 1024  # noqa: SLF001
-    assert context.trust.conflicts == {}
+    assert members.conflicts.current(0.0) == []
 
 
 def test_refusals_are_told_of_at_a_bearable_rate():
@@ -459,6 +460,37 @@ def test_a_replacement_that_was_saved_changes_no_pins():
     assert context.trust.pinned("bob") is None
     hear(members, blob)
     assert context.trust.pinned("bob") is None
+
+
+# --- conflicts ---
+
+
+def test_who_is_replaced_or_says_goodbye_is_no_conflict():
+    members, context = made()
+    meet(members, context, BOB)
+    hear(members, EVE.record())
+    assert [each.claim.identity for each in members.conflicts.current(0.0)] == [EVE.public]
+    hear(members, EVE.leave(2))
+    assert members.conflicts.current(0.0) == []
+    hear(members, EVE.record(3))
+    assert members.conflicts.current(0.0)
+    members.accept("bob", EVE.public, 0.0)
+    members.judge_all(1.0)
+    hear(members, BOB.record(2))
+    assert members.conflicts.current(0.0) == [] and not is_in(context, BOB)
+
+
+def test_only_what_is_claimed_at_the_door_is_there():
+    members, context = made()
+    meet(members, context, BOB)
+    hear(members, EVE.record())
+    (conflict,) = members.conflicts.current(0.0)
+    assert conflict.knocked_at < 0
+    members.receive_untrusted(EVE.record(2), DOOR, 9.0)
+    members.heard(EVE.public, 9.0, arrived=True)
+    assert (conflict.count, conflict.at, conflict.knocked_at) == (2, 9.0, 9.0)
+    members.judge_all(10.0)
+    assert (conflict.count, conflict.at) == (2, 9.0)
 
 
 # --- people ---

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netmgr.engine import trust
-from netmgr.engine.trust import ARRIVAL_HOLDS, MAX_CONFLICTS, Claim, How, Pin, Trust
+from netmgr.engine.trust import ARRIVAL_HOLDS, Claim, How, Pin, Trust
 from netmgr.errors import Reason
 from wgpy.model import Prefix
 
@@ -375,35 +375,6 @@ def test_whatever_happens_a_name_and_an_address_are_one_nodes(steps):
         assert len({each for each in taken if each}) == len([each for each in taken if each])
         assert len([pin for pin in one.pins() if pin.how is How.MET]) <= 4
         assert one.pinned_address(FILED.address) == FILED
-
-
-# --- conflicts ---
-
-
-def test_a_refusal_is_news_once_and_counted():
-    one = trusting()
-    claim = Claim("alice", ONE, A)
-    assert one.report(claim, Reason.NAME_TAKEN)
-    assert not one.report(claim, Reason.NAME_TAKEN)
-    assert one.report(claim, Reason.ADDRESS_TAKEN)
-    assert one.report(claim._replace(name="bob"), Reason.NAME_TAKEN)
-    assert [each.count for each in one.conflicts.values()] == [1, 1]
-    one.settle(B)
-    assert len(one.conflicts) == 2
-    one.settle(A)
-    assert not one.conflicts
-
-
-def test_conflicts_are_bounded_and_the_oldest_go_first():
-    one = trusting()
-    claims = [Claim("alice", ONE, number.to_bytes(32)) for number in range(MAX_CONFLICTS + 1)]
-    for claim in claims[:-1]:
-        one.report(claim, Reason.NAME_TAKEN)
-    one.report(claims[0], Reason.NAME_TAKEN)
-    one.report(claims[-1], Reason.NAME_TAKEN)
-    assert len(one.conflicts) == MAX_CONFLICTS
-    assert (claims[0].identity, Reason.NAME_TAKEN) in one.conflicts
-    assert (claims[1].identity, Reason.NAME_TAKEN) not in one.conflicts
 
 
 # --- who was replaced, who is there ---

@@ -14,7 +14,9 @@ SITE = prefix("172.16.0.0/16")
 
 
 def shown(node: Node) -> Snapshot:
-    return snapshot(node.inner.mesh, interface="wg0", uptime=5.0, data_path="plain")
+    return snapshot(
+        node.inner.mesh, interface="wg0", uptime=5.0, data_path="plain", now=node.world.now
+    )
 
 
 def test_a_node_alone_shows_itself():
@@ -70,6 +72,18 @@ def test_a_node_that_does_not_answer_has_no_path():
     assert alice.world.run_while(lambda: seen(alice, bob).up, 15.0)
     (view,) = shown(alice).peers
     assert (view.path, view.reachable, view.rtt) == ("none", False, None)
+
+
+def test_a_node_that_said_goodbye_has_left_and_who_was_pinned_by_hand_is_not_of_the_file():
+    alice, bob = nodes(2)
+    mesh, now = alice.inner.mesh, alice.world.now
+    mesh.pin("bob", shown(bob).fingerprint, now)
+    assert [(one.trust, one.left) for one in shown(alice).peers] == [("person", False)]
+    bob.inner.mesh.leave(now)
+    bob.inner.settle(now)
+    alice.world.run_for(1.0)
+    (view,) = shown(alice).peers
+    assert (view.left, view.reachable) == (True, False)
 
 
 def test_nodes_without_a_record_or_not_known_are_shown_all_the_same():

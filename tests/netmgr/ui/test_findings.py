@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from netmgr.model import ConflictView, Finding, Level
 from netmgr.ui.findings import lines, of_snapshot
-from tests.netmgr.views import BOB, CAROL, SNAPSHOT
+from tests.netmgr.views import BOB, CAROL, REFUSAL, SNAPSHOT
 
 WELL = replace(SNAPSHOT, peers=(BOB,), conflicts=())
 
@@ -35,6 +35,14 @@ def test_a_node_that_is_not_reached_is_a_warning_with_its_places():
     assert "forget bob" in found.todo
 
 
+def test_a_node_that_left_on_purpose_is_no_worry():
+    gone = replace(BOB, reachable=False, path="none", left=True)
+    for others, text in (((), "0 of 0"), ((CAROL,), "1 of 1")):
+        first, *more = of_snapshot(replace(WELL, peers=(gone, *others)))
+        assert first == Finding(Level.OK, "mesh", f"{text} other nodes are reached, 1 left")
+        assert {each.level for each in more} <= {Level.OK}
+
+
 def test_a_node_alone_fails_unless_it_has_just_begun_or_knows_of_nobody():
     alone = replace(WELL, peers=())
     assert [each.level for each in of_snapshot(alone)] == [Level.FAIL]
@@ -51,6 +59,33 @@ def test_a_refused_claim_says_how_it_is_repaired():
     assert first.level is second.level is Level.FAIL
     assert "wg_netmanager accept bob ff-1" in first.todo
     assert second.text.startswith("a node: ff-2")
+
+
+def test_a_claim_of_who_is_not_there_is_a_warning_with_its_age():
+    (old,) = SNAPSHOT.conflicts
+    old = replace(old, live=False, age=600.0)
+    _, found = of_snapshot(replace(WELL, conflicts=(old,)))
+    assert found.level is Level.WARN
+    assert found.text.endswith("refused 2 times, last 10 min ago")
+
+
+def test_who_is_refused_by_others_is_told_that_and_not_to_accept_the_owner():
+    rival = ConflictView(
+        "ff-1", "alice", "10.1.1.1", "claims a name that belongs to another", 2
+    )
+    refused = replace(WELL, peers=(), conflicts=(rival,), refusals=(REFUSAL,))
+    _, found = of_snapshot(refused)
+    assert found == Finding(Level.FAIL, "identity", REFUSAL.text, REFUSAL.todo)
+    _, found = of_snapshot(replace(refused, peers=(BOB,)))
+    assert found.level is Level.WARN
+
+
+def test_who_claims_the_name_of_this_node_is_not_to_be_accepted():
+    rival = ConflictView(
+        "ff-1", "alice", "10.1.1.7", "claims a name that belongs to another", 2
+    )
+    _, found = of_snapshot(replace(WELL, conflicts=(rival,)))
+    assert "accept" not in found.todo and "this node" in found.todo
 
 
 def test_a_line_has_no_escapes_and_ends_with_the_next_step():

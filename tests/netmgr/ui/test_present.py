@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from netmgr.model import RouteView
 from netmgr.ui import present
-from tests.netmgr.views import BOB, SNAPSHOT
+from tests.netmgr.views import BOB, DAVE, SNAPSHOT
 
 EMPTY = replace(SNAPSHOT, peers=(), routes=(), conflicts=(), drops=(), seeds=())
 
@@ -19,7 +19,8 @@ def test_status_tells_the_node_and_its_peers():
     assert "interface:    wg0, port 50001" in lines
     assert "up:           1 d 1 h" in lines
     assert "nodes:        2 of 3 reached" in lines
-    assert "refused:      bob 10.1.1.2 (cccc-3333): name belongs to another, 2 times" in lines
+    refused = "bob 10.1.1.2 (cccc-3333): name belongs to another, 2 times, last now"
+    assert f"refused:      {refused}" in lines
     assert "dropped:      3: does not decrypt" in lines
     assert not any(line.startswith("data path") or "none" in line for line in lines)
     assert lines[-4].startswith("NAME")
@@ -111,3 +112,13 @@ def test_names_of_others_cannot_move_the_cursor(name: str, why: str):
     strange = replace(BOB, name=name, endpoint=why, via=(why,))
     text = present.status(replace(SNAPSHOT, peers=(strange,)), 0.0, present.paint_plain)
     assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_who_left_is_shown_as_left_and_who_was_pinned_by_hand_as_that():
+    gone = replace(DAVE, left=True, trust="person")
+    view = replace(SNAPSHOT, peers=(gone, BOB))
+    lines = present.status(view, 1000.0, present.paint_plain).splitlines()
+    assert "nodes:        1 of 1 reached, 1 left" in lines
+    assert " left " in present.peers(view, 1000.0, present.paint_plain)
+    assert "not reached" not in present.peers(view, 1000.0, present.paint_plain)
+    assert "pinned here by hand" in present.fingerprints(view, present.paint_plain)

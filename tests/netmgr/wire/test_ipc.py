@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,13 +11,14 @@ from hypothesis import strategies as st
 from netmgr.model import Snapshot
 from netmgr.wire import ipc
 from netmgr.wire.lines import format_result, parse_answer
-from tests.netmgr.views import SNAPSHOT
+from tests.netmgr.views import REFUSAL, SNAPSHOT
 from wgpy.errors import ConfigError
 
 
 def test_a_snapshot_comes_back_as_it_was():
-    text = json.dumps(ipc.snapshot_to_plain(SNAPSHOT))
-    assert ipc.snapshot_from_plain(json.loads(text)) == SNAPSHOT
+    for each in (SNAPSHOT, replace(SNAPSHOT, refusals=(REFUSAL,))):
+        text = json.dumps(ipc.snapshot_to_plain(each))
+        assert ipc.snapshot_from_plain(json.loads(text)) == each
     told = parse_answer(format_result(SNAPSHOT))
     assert isinstance(told, dict)
     assert ipc.snapshot_from_plain(told) == SNAPSHOT

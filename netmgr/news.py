@@ -1,0 +1,53 @@
+"""What happens, told to any number of readers until there is an end."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from netmgr.events import Event
+
+# Events kept for a reader that is slow; the oldest go first.
+MAX_EVENTS: Final = 1024
+
+
+class News:
+    """What happens, told to any number of readers until there is an end."""
+
+    def __init__(self) -> None:
+        self._readers: set[_Reader] = set()
+        self._ended = False
+
+    def tell(self, happened: Iterable[Event]) -> None:
+        """Let all readers know."""
+        events = tuple(happened)
+        for reader in self._readers:
+            reader.events.extend(events)
+            reader.arrival.set()
+
+    def end(self) -> None:
+        """Let all readers come to their end, once they have read what was told before."""
+        self._ended = True
+        for reader in self._readers:
+            reader.arrival.set()
+
+    async def read(self) -> AsyncIterator[Event]:
+        """Yield what is told from now on until the end."""
+        reader = _Reader()
+        self._readers.add(reader)
+        try:
+            while reader.events or not self._ended:
+                await reader.arrival.wait()
+                reader.arrival.clear()
+                while reader.events:
+                    yield reader.events.popleft()
+        finally:
+            self._readers.discard(reader)
+
+
+class _Reader:
+    """What one reader has not read yet."""
+
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self.arrival = asyncio.Event()
