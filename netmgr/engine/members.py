@@ -224,8 +224,7 @@ class Members:
         psk = context.keys.preshared_key(key, context.identity.wireguard_public)
         change = PeerChange(key, preshared_key=psk, allowed_ips=self.addresses(remote))
         context.out.effects.append(ChangePeers((change,)))
-        who = fingerprint(identity)
-        self._tell(events.NodeJoined(record.name, text(record.address), who))
+        self._tell(events.NodeJoined(record.name, text(record.address), fingerprint(identity)))
         return remote
 
     def _follow(self, remote: Remote, record: objects.Record) -> None:
@@ -287,8 +286,7 @@ class Members:
         if pin is None:
             return
         self._vouch([remote.identity])
-        who = fingerprint(remote.identity)
-        self._tell(events.NodePinned(pin.name, text(pin.address), who))
+        self._tell(events.NodePinned(pin.name, text(pin.address), fingerprint(identity)))
         self._context.out.effects.append(Save())
         for former in before:
             given_up = Claim(former.name, former.address or None, identity)
@@ -333,8 +331,7 @@ class Members:
             ConfigError: nothing to forget, or the file pins it.
         """
         context = self._context
-        pinned = context.trust.pinned(name)
-        if pinned is None:
+        if context.trust.pinned(name) is None:
             raise ConfigError(f"{name} is not pinned")
         found = context.trust.forget(name)
         if not found:
