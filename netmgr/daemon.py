@@ -36,11 +36,7 @@ def run(
     if dry_run:
         print("\n".join(changes(settings, _look(settings.interface))))
         return 0
-    log = f"{settings.name}.log" if settings.log_file else None
-    try:
-        report.configure(settings.verbosity, log, as_json=settings.log_json)
-    except OSError as error:
-        raise ConfigError(f"{log}: {error.strerror}") from None
+    _log(settings)
     process.expect_bursts()
     uvloop.run(_serve(settings, reload))
     return 0
@@ -90,11 +86,28 @@ def changes(settings: Settings, present: HostState) -> list[str]:
     return lines
 
 
+def _log(settings: Settings) -> None:
+    path = f"{settings.name}.log" if settings.log_file else None
+    try:
+        report.configure(settings.verbosity, path, as_json=settings.log_json)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
 async def _serve(settings: Settings, reload: Callable[[], Settings] | None) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in _ENDING:
         loop.add_signal_handler(number, ended.set)
-    async with Network(settings, reload=reload) as network:
+
+    def reread() -> Settings:
+        if reload is None:
+            raise ConfigError("this node has no files to reload")
+        fresh = reload()
+        network.refuse(fresh)
+        _log(fresh)
+        return fresh
+
+    async with Network(settings, reload=reread) as network:
 
         def hang_up() -> None:
             try:

@@ -14,15 +14,15 @@ from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Final, Self
 
-import wgpy.events
-from netmgr import effects
-from netmgr.engine.host import Host
+from netmgr import effects, reloading
+from netmgr.engine.host import Host, Managed
 from netmgr.engine.signing import Identity, NetworkKeys, address6
 from netmgr.engine.trust import How, Pin
 from netmgr.engine.views import snapshot
 from netmgr.events import Event, SeedSilent
 from netmgr.io import report
 from netmgr.io.existing import take_over
+from netmgr.io.interfaces import has_ipv6
 from netmgr.io.store import SEQ_STEP, Store, default_directory
 from netmgr.model import Settings, Snapshot
 from netmgr.news import News
@@ -88,7 +88,8 @@ class Network:
             self._seqs.store = self._store
             identity = Identity(self._store.identity)
             addresses = [InterfaceAddress(self.settings.address, self._prefix.length)]
-            if _has_ipv6():
+            if has_ipv6():
+                reloading.refuse_mtu(self.settings)
                 own = address6(keys.net_id, identity.public)
                 addresses.append(InterfaceAddress(own, _V6_LENGTH))
             node = Node(
@@ -175,26 +176,34 @@ class Network:
     def reload(self) -> str:
         """Read the files again and follow them; sessions stay.
 
+        Returns what a person is told: what waits for the next start is named.
+
         Raises:
             ConfigError: the files are wrong, or what cannot change has changed.
         """
         if self._reload is None:
             raise ConfigError("this network has no files to reload")
-        fresh, old = self._reload(), self.settings
-        for what in ("address", "interface", "listen_port", "state", "admin_port"):
-            if getattr(fresh, what) != getattr(old, what):
-                raise ConfigError(f"{what} has changed: that takes a restart")
-        if fresh.network.shared_key != old.network.shared_key:
-            raise ConfigError("network.sharedKey has changed: that takes a restart")
-        if fresh.network.subnet != old.network.subnet:
-            raise ConfigError("network.subnet has changed: that takes a restart")
-        self.settings = fresh
+        fresh = self._reload()
+        self.refuse(fresh)
+        if fresh.mtu is None and self.settings.mtu is not None:
+            fresh = replace(fresh, mtu=DEFAULT_MTU)
+        told, self.settings = reloading.answer(self.settings, fresh), fresh
         port = self.host.mesh.context.settings.listen_port  # it may have hopped
         followed = replace(fresh, listen_port=port)
         self.act(lambda now: self.host.mesh.set_settings(followed, now))
         if self._world is not None:
             self._world.apply_routes()
-        return "reloaded"
+        return told
+
+    def refuse(self, fresh: Settings) -> None:
+        """Refuse settings that `reload` could not follow.
+
+        Raises:
+            ConfigError: what cannot change has changed, or the name is another node's.
+        """
+        reloading.refuse(self.settings, fresh, has_ipv6=has_ipv6())
+        if fresh.name != self.settings.name:
+            reloading.refuse_name(self.host.mesh.context, fresh.name)
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what happens until `stop`, the interface was deleted, or the network ends.
@@ -255,7 +264,7 @@ class Network:
     def _prefix(self) -> Prefix:
         return self.settings.network.subnet
 
-    def _make_host(self, device: Device, identity: Identity) -> "_Managed":
+    def _make_host(self, device: Device, identity: Identity) -> "Managed":
         if self._store is not None:
             device.stamp_after(self._store.saved.wall, clock.now())
         self._host = Host(
@@ -266,7 +275,7 @@ class Network:
             next_seq=self._seqs.take,
             now=clock.now(),
         )
-        return _Managed(self._host, self._carry_out)
+        return Managed(self._host, self._carry_out)
 
     def _restore(self) -> None:
         assert self._store is not None, "within `async with`"
@@ -367,34 +376,3 @@ class _Seqs:
             self._end = self._next + step
         self._next += 1
         return self._next - 1
-
-
-# hot path: bench/mesh
-class _Managed:
-    """The engine as the node drives it; after each step the world gets its turn."""
-
-    def __init__(self, host: Host, after_step: Callable[[], None]) -> None:
-        self._host = host
-        self._after_step = after_step
-        self.receive_bursts = host.receive_bursts
-        self.receive_packets = host.receive_packets
-        self.handle_deadline = host.handle_deadline
-        self.next_deadline = host.next_deadline
-        self.take_bursts = host.take_bursts
-        self.take_packets = host.take_packets
-
-    def take_events(self) -> list[wgpy.events.Event]:
-        """Return and forget what happened to the device."""
-        taken = self._host.take_events()
-        if self._host.has_news:
-            self._after_step()
-        return taken
-
-
-def _has_ipv6() -> bool:
-    """Tell whether new interfaces of this host may have IPv6 addresses."""
-    try:
-        with open("/proc/sys/net/ipv6/conf/default/disable_ipv6") as file:
-            return file.read().strip() == "0"
-    except OSError:
-        return False

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from netmgr.effects import Effect
 from netmgr.engine.flood import Objects
 from netmgr.engine.remote import Remote
-from netmgr.engine.signing import Identity, NetworkKeys, address6
+from netmgr.engine.signing import Identity, NetworkKeys, address6, short_id, wireguard_key
 from netmgr.engine.trust import Trust
 from netmgr.errors import Reason
 from netmgr.events import Event
@@ -115,6 +115,12 @@ class Context:
         host = Prefix(endpoint.host, 8 * len(endpoint.host))
         inside = any(covers(each, host) for each in self.tunnelled)
         return inside and not self.is_near(endpoint)
+
+    def has_key_of_another(self, identity: bytes) -> bool:
+        """Tell whether the first bound to a WireGuard key or short id is another identity."""
+        key, short, own = wireguard_key(identity), short_id(identity), self.identity
+        taken = key in self.by_key or short in self.by_short
+        return taken or key == own.wireguard_public or short == own.short
 
     @property
     def is_seed(self) -> bool:

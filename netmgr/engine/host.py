@@ -222,3 +222,25 @@ class Host:
                 self.device.set_detours(own, neighbours, paths, carries=carries)
             case _:
                 self._effects.append(effect)
+
+
+# hot path: bench/mesh
+class Managed:
+    """The engine as the node drives it; after each step the world gets its turn."""
+
+    def __init__(self, host: Host, after_step: Callable[[], None]) -> None:
+        self._host = host
+        self._after_step = after_step
+        self.receive_bursts = host.receive_bursts
+        self.receive_packets = host.receive_packets
+        self.handle_deadline = host.handle_deadline
+        self.next_deadline = host.next_deadline
+        self.take_bursts = host.take_bursts
+        self.take_packets = host.take_packets
+
+    def take_events(self) -> list[Event]:
+        """Return and forget what happened to the device."""
+        taken = self._host.take_events()
+        if self._host.has_news:
+            self._after_step()
+        return taken

@@ -120,6 +120,10 @@ class Members:
             self.conflicts.knocked(identity, now)
         for one in sorted(concerned):
             self.judge(one, now)
+        remote = context.remotes.get(identity)
+        if remote is not None and before != claim and remote.calls.session_at is not None:
+            # It holds the key at this moment: nobody may contest its new name meanwhile.
+            self.met(remote, now)
         return is_news
 
     def _expect_untrusted(self, signed: objects.Signed) -> None:
@@ -179,7 +183,7 @@ class Members:
             return False
         reason = context.trust.judge(identity)
         remote = context.remotes.get(identity)
-        if reason is None and remote is None and self._has_key_of_another(identity):
+        if reason is None and remote is None and context.has_key_of_another(identity):
             reason = Reason.KEY_TAKEN
         if reason is None:
             self.conflicts.settle(identity)
@@ -201,14 +205,6 @@ class Members:
             self._tell(events.ClaimRefused(claim.name, address, who, reason, ours))
         return is_news
 
-    def _has_key_of_another(self, identity: bytes) -> bool:
-        """Tell whether the first bound to a WireGuard key or short id is another identity."""
-        context = self._context
-        key, short = wireguard_key(identity), short_id(identity)
-        own = context.identity
-        taken = key in context.by_key or short in context.by_short
-        return taken or key == own.wireguard_public or short == own.short
-
     def _let_in(self, identity: bytes, record: objects.Record, now: float) -> Remote:
         context = self._context
         key = wireguard_key(identity)
@@ -220,8 +216,7 @@ class Members:
         psk = context.keys.preshared_key(key, context.identity.wireguard_public)
         change = PeerChange(key, preshared_key=psk, allowed_ips=self.addresses(remote))
         context.out.effects.append(ChangePeers((change,)))
-        who = fingerprint(identity)
-        self._tell(events.NodeJoined(record.name, text(record.address), who))
+        self._tell(events.NodeJoined(record.name, text(record.address), fingerprint(identity)))
         return remote
 
     def _follow(self, remote: Remote, record: objects.Record) -> None:
@@ -330,8 +325,7 @@ class Members:
             ConfigError: nothing to forget, or the file pins it.
         """
         context = self._context
-        pinned = context.trust.pinned(name)
-        if pinned is None:
+        if context.trust.pinned(name) is None:
             raise ConfigError(f"{name} is not pinned")
         found = context.trust.forget(name)
         if not found:

@@ -94,6 +94,15 @@ def interfaces(ours: Collection[str] = ()) -> tuple[Interface, ...]:
     )
 
 
+def has_ipv6() -> bool:
+    """Tell whether new interfaces of this host may have IPv6 addresses."""
+    try:
+        with open("/proc/sys/net/ipv6/conf/default/disable_ipv6") as file:
+            return file.read().strip() == "0"
+    except OSError:
+        return False
+
+
 def _v4_first(address: InterfaceAddress) -> tuple[int, bytes]:
     return len(address.address), address.address
 

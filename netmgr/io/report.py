@@ -32,6 +32,8 @@ def configure(verbosity: int, path: str | None, *, as_json: bool) -> None:
 
     0 is warnings, errors and what is announced, 1 what happens as well, 2 the tunnel, too.
 
+    Called again it takes the place of what was said before.
+
     Raises:
         OSError: the file cannot be written.
     """
@@ -45,6 +47,8 @@ def configure(verbosity: int, path: str | None, *, as_json: bool) -> None:
         logger = logging.getLogger(part)
         logger.setLevel(LEVELS[min(verbosity + more, len(LEVELS) - 1)])
         logger.propagate = False
+        for old in logger.handlers:
+            old.close()
         logger.handlers[:] = handlers
     for handler in handlers:
         handler.setFormatter(formatter)

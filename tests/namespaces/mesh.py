@@ -39,11 +39,12 @@ class Box:
         *arguments: object,
         program: Sequence[object] = ("-m", "netmgr"),
         env: dict[str, str] | None = None,
+        named: bool = True,
     ) -> Child:
-        """Start the program."""
+        """Start the program; without `named` a file says what the node is called."""
         words = ("-c", self.mesh.file, "-p", self.mesh.lab.directory / "none.yaml")
-        who = ("-i", self.interface, "-a", self.address, "-n", self.name, "-vv")
-        argv = (*program, *words, *who, "--state", self.state, *arguments)
+        who = ("-i", self.interface, "-a", self.address, *(("-n", self.name) if named else ()))
+        argv = (*program, *words, *who, "-vv", "--state", self.state, *arguments)
         self.child = self.mesh.lab.python(self.ns, *argv, env=env)
         self.logs.append(self.child.logfile)
         return self.child

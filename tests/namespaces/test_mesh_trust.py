@@ -62,8 +62,8 @@ def test_changed_files_are_followed_without_losing_a_packet(trio: Mesh):
     lab, (alice, bob, charlie) = trio.lab, trio.boxes
     lines = trio.file.read_text()
     file = lab.directory / "alice.yaml"
-    file.write_text("routes: []\nmtu: 1400\n")
-    alice.start("-p", file)
+    file.write_text("name: alice\nmtu: 1400\nlogFormat: text\nroutes: []\n")
+    alice.start("-p", file, named=False)
     bob.start()
     charlie.start()
     trio.wait_all(10)
@@ -77,19 +77,28 @@ def test_changed_files_are_followed_without_losing_a_packet(trio: Mesh):
     wait_until(lambda: all(len(flow.came) >= 20 for flow in flows))
     began = clock.now()
     trio.file.write_text(lines + "  - endPoint: 10.128.1.3:50003\n    wgIp: 10.1.1.3\n")
-    file.write_text("routes: [192.168.77.0/24]\nmtu: 1300\n")
+    assert "mtu 1400" in lab.ip(alice.ns, "link", "show", alice.interface)
+    new = "name: dora\nmtu: 1300\nlogFormat: json\nroutes: [192.168.77.0/24]\n"
+    file.write_text(new)
     assert alice.child is not None
     alice.child.signal(signal.SIGHUP)
-    assert "reloaded" in bob.ask("reload")
+    assert bob.ask("reload") == "reloaded\n"
+    alice.name = "dora"
+    handshakes["dora"] = handshakes.pop("alice")
 
     def followed() -> bool:
         found = [box.snapshot() for box in (alice, bob)]
         seeds = ["10.128.1.3:50003" in one.seeds for one in found if one is not None]
-        mtu = "mtu 1300 " in lab.ip(alice.ns, "link", "show", "dev", alice.interface)
-        told = bob.peers()["alice"].routes == ("192.168.77.0/24",)
-        return seeds == [True, True] and told and mtu
+        renamed = all("dora" in box.peers() for box in (bob, charlie))
+        routes = renamed and bob.peers()["dora"].routes
+        mtu = "mtu 1300" in lab.ip(alice.ns, "link", "show", alice.interface)
+        return seeds == [True, True] and routes == ("192.168.77.0/24",) and mtu
 
-    wait_until(followed, 5, "the new seed, the new route and the new MTU")
+    wait_until(followed, 5, "the new seed, name, route and MTU")
+    assert "dora" in alice.ask("status")
+    assert '"message": "reloaded"' in alice.log()
+    pinned = "dora (10.1.1.1) was met"
+    wait_until(lambda: all(pinned in box.log() for box in (bob, charlie)), 5, "the new pin")
     took = clock.now() - began
     wait_until(lambda: clock.now() - began > took + 2)
     lost = sum(flow.lost(began) for flow in flows)
@@ -97,6 +106,16 @@ def test_changed_files_are_followed_without_losing_a_packet(trio: Mesh):
     says(34, "reload", took=took, sent=sent, lost=lost)
     assert lost == 0
     assert {name: peer.last_handshake for name, peer in bob.peers().items()} == handshakes
+    # What cannot be followed is told, and nothing of it is done.
+    for line, why in (
+        ("name: bob", "name: bob is another node"),
+        ("name: dora\nmtu: 1000", "mtu: below 1280"),
+        ("name: dora\nadminPort: 50777", "adminPort has changed: that takes a restart"),
+    ):
+        file.write_text(line + "\n")
+        alice.child.signal(signal.SIGHUP)
+        wait_logs([alice], why, clock.now())
+    assert "mtu 1300" in lab.ip(alice.ns, "link", "show", alice.interface)
     trio.finish()
 
 

@@ -15,6 +15,7 @@ from netmgr.engine.signing import _PRIME, address6, fingerprint
 from netmgr.engine.trust import How, Pin
 from netmgr.errors import Reason, Rejected
 from netmgr.model import Candidate, Kind
+from netmgr.reloading import refuse_name
 from netmgr.wire import objects
 from netmgr.wire.objects import Edge
 from tests.netmgr.engine.surroundings import (
@@ -361,6 +362,33 @@ def test_who_is_met_under_another_name_frees_the_one_before():
     assert not is_in(context, EVE)
     members.met(context.remotes[BOB.public], 0.0)
     assert is_in(context, BOB, EVE)
+
+
+@pytest.mark.parametrize("session_at", [0.0, None])
+def test_who_signs_another_name_in_a_session_is_pinned_to_it_at_once(session_at):
+    members, context = made()
+    meet(members, context, BOB)
+    context.remotes[BOB.public].calls.session_at = session_at
+    renamed = Other("bob", "robert", "10.1.1.2")
+    hear(members, renamed.record(2))
+    assert context.remotes[BOB.public].name == "robert"
+    is_pinned = session_at is not None
+    assert (context.trust.pinned("robert") is not None) == is_pinned
+    assert (context.trust.pinned("bob") is None) == is_pinned
+    # Who contests the name is the one who is refused, not both.
+    hear(members, Other("eve", "robert", "10.1.1.7").record())
+    assert is_in(context, BOB) == is_pinned
+
+
+def test_a_name_of_another_is_none_for_this_node():
+    members, context = made(Pin("me", b"", ME.public, How.FILE))
+    meet(members, context, BOB)
+    hear(members, CAROL.record())
+    for name in ("bob", "carol"):
+        with pytest.raises(ConfigError, match=f"name: {name} is another node, "):
+            refuse_name(context, name)
+    for name in ("me", "free"):
+        refuse_name(context, name)
 
 
 # --- accept ---

@@ -14,6 +14,7 @@ from netmgr.engine.signing import Identity, fingerprint
 from netmgr.engine.trust import How
 from netmgr.errors import Reason
 from netmgr.model import Candidate, Kind, StaticPeer
+from netmgr.reloading import refuse_name
 from netmgr.wire import control, frames, objects
 from netmgr.wire.fields import encode_blobs
 from netmgr.wire.frames import Probe
@@ -386,3 +387,58 @@ def test_a_prefix_is_given_to_nobody_once_a_node_is_reached_at_a_place_in_it():
     alice.inner.settle(world.now)
     world.run_for(0.5)
     assert wanted not in alice.prefixes
+
+
+def rename(node: Node, name: str) -> None:
+    """Let a node follow a file that gives it another name."""
+    mesh, now = node.inner.mesh, node.world.now
+    mesh.set_settings(replace(mesh.context.settings, name=name), now)
+    node.inner.settle(now)
+
+
+def test_a_node_takes_another_name_and_its_old_one_is_free():
+    alice, bob, carol = nodes()
+    world, key = alice.world, Identity(alice.seed).public
+    world.run_for(30.0)
+    had = [len(alice.got(one)) for one in (bob, carol)]
+    rename(alice, "dora")
+    for number in range(40):
+        for one in (bob, carol):
+            assert one.way(alice) == "direct"
+            one.send(alice, number)
+        world.run_for(0.05)
+    assert [len(alice.got(one)) for one in (bob, carol)] == [each + 40 for each in had]
+    for one in (bob, carol):
+        trust = one.inner.mesh.context.trust
+        assert seen(one, alice).name == "dora"
+        pinned = trust.pinned("dora")
+        assert pinned is not None
+        assert (pinned.identity, pinned.how) == (key, How.MET)
+        assert trust.pinned("alice") is None
+    own = alice.inner.mesh.context.trust
+    assert own.pinned("alice") is None
+    mine = own.pinned("dora")
+    assert mine is not None
+    assert mine.how is How.FILE
+    # Who comes next may have the name.
+    rename(bob, "alice")
+    world.run_for(2.0)
+    assert seen(carol, bob).name == "alice"
+    assert everybody_reaches_everybody((alice, bob, carol))
+
+
+def test_a_name_of_another_is_refused_by_the_others():
+    alice, bob, carol = nodes()
+    world, mesh = alice.world, alice.inner.mesh
+    world.run_for(30.0)
+    with pytest.raises(ConfigError, match="name: bob is another node, "):
+        refuse_name(mesh.context, "bob")
+    refuse_name(mesh.context, "alice")
+    refuse_name(mesh.context, "dora")
+    rename(alice, "bob")
+    world.run_for(2.0)
+    assert carol.remote(alice) is None
+    assert carol.way(bob) == "direct"
+    rename(alice, "alice")
+    world.run_for(10.0)
+    assert everybody_reaches_everybody((alice, bob, carol))
