@@ -217,6 +217,11 @@ def _add_interface(parser: argparse.ArgumentParser) -> None:
     _help_only(parser)
 
 
+def _asked(options: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
+    """Return the interface of the node that is asked; None if it is the only one."""
+    return options.interface or environ.get(choice("interface").variable) or None
+
+
 def _add_view(parser: argparse.ArgumentParser) -> None:
     _add_interface(parser)
     parser.add_argument("--json", action="store_true", help="for programs; stable")
@@ -224,8 +229,9 @@ def _add_view(parser: argparse.ArgumentParser) -> None:
 
 
 def _view(name: str) -> Callable[[argparse.Namespace, Mapping[str, str]], int]:
-    def show(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
-        return online.view(name, options.interface, as_json=options.json, watch=options.watch)
+    def show(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        asked = _asked(options, environ)
+        return online.view(name, asked, as_json=options.json, watch=options.watch)
 
     return show
 
@@ -241,11 +247,11 @@ def _add_pinned(parser: argparse.ArgumentParser) -> None:
 
 
 def _tell(verb: str) -> Callable[[argparse.Namespace, Mapping[str, str]], int]:
-    def ask(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+    def ask(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         parsers = {"name": words.parse_name, "fingerprint": words.parse_fingerprint}
         given = ((each, getattr(options, each, None)) for each in parsers)
         arguments = {each: parsers[each](text) for each, text in given if text is not None}
-        return online.tell(verb, options.interface, arguments)
+        return online.tell(verb, _asked(options, environ), arguments)
 
     return ask
 

@@ -3,6 +3,7 @@
 import os
 import stat
 import sys
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -12,9 +13,9 @@ from netmgr.model import (
     Settings,
     StaticPeer,
 )
-from netmgr.options import Say, files, read_key_file, show
+from netmgr.options import Say, assemble, files, read_key_file, show
 from netmgr.wire import words
-from netmgr.wire.choices import Choices
+from netmgr.wire.choices import Choices, Given
 from netmgr.wire.config import (
     NetworkText,
     Reading,
@@ -34,6 +35,8 @@ _T = TypeVar("_T")
 PROGRAM: Final = "wg_netmanager"
 _FOLDER_MODE: Final = 0o755
 _ONE_ADDRESS: Final = 32
+# With a longer prefix no two nodes fit, which is told anyway.
+_MOST_NARROW: Final = 30
 _SUBNET_LENGTH: Final = 16
 
 
@@ -212,20 +215,23 @@ class _Report:
             self._say(f"{path}: good: subnet {subnet}, static peers: {count}")
 
     def compare(self) -> None:
-        """Say where the files of machines do not fit that of the network."""
+        """Say where the files of machines do not fit that of the network, or themselves."""
         for network in self._networks:
+            if network.subnet.length > _MOST_NARROW:
+                continue
+            whole = network.complete(Secret(bytes(32)))
             for given in self._peers:
-                own = given.get("address")
-                if own is None:
-                    continue
                 try:
-                    words.refuse_misfit(network.subnet, words.parse_overlay(own.texts[0]))
+                    assemble(whole, ChainMap(dict(given), _stand_ins(network)), "", self._warn)
                 except ConfigError as error:
-                    self._fault(f"{own.origin}: wgIp: {error}")
+                    self._fault(str(error))
+
+    def _warn(self, line: str) -> None:
+        self._say(f"warning: {line}")
 
     def _tell(self, reading: Reading[_T]) -> _T | None:
         for warning in reading.warnings:
-            self._say(f"warning: {warning}")
+            self._warn(warning)
         for error in reading.errors:
             self._fault(error)
         return reading.value
@@ -234,13 +240,22 @@ class _Report:
         if text.key_file is None:
             return
         try:
-            read_key_file(text, path, lambda line: self._say(f"warning: {line}"))
+            read_key_file(text, path, self._warn)
         except ConfigError as error:
             self._fault(str(error))
 
     def _fault(self, line: str) -> None:
         self.errors += 1
         self._say(line)
+
+
+def _stand_ins(network: NetworkText) -> dict[str, Given]:
+    """Return what a node needs and its file may leave to the command line: nobody's."""
+    taken = {peer.address for peer in network.peers}
+    hosts = (_nth_address(network.subnet, number) for number in range(1, len(taken) + 2))
+    address = next(host for host in hosts if host not in taken)
+    texts = {"name": "x" * 63, "address": format_address(address), "interface": "wg0"}
+    return {name: Given((text,), "") for name, text in texts.items()}
 
 
 # --- -O ---

@@ -345,8 +345,17 @@ def test_check_compares_the_files_and_looks_at_the_key(run: Seen):
         f"{run.folder}/the.key: No such file or directory",
         f"{network}: good: subnet 10.1.1.0/24, static peers: 1",
         f"{peer}: good: 1 options",
-        f"{peer}:1: wgIp: 10.2.2.2 is outside of subnet 10.1.1.0/24",
+        f"{peer}:1: 10.2.2.2 is outside of subnet 10.1.1.0/24",
     ]
+    run.write("peer.yaml", "name: bob\nroutes: [10.1.1.0/25]\n")
+    code, text, _ = run("check")
+    assert code == 1
+    overlap = "and the subnet of the network, 10.1.1.0/24, overlap"
+    assert text.splitlines()[-1].startswith(f"{peer}:2: 10.1.1.0/25 {overlap}")
+    run.write("peer.yaml", "name: bob\nvia: {0.0.0.0/0: bob}\n")
+    code, text, _ = run("check")
+    assert code == 1
+    assert text.splitlines()[-1] == f"{peer}:2: bob is this node; name another"
 
 
 def test_check_warns_about_a_key_that_others_may_read(run: Seen):
@@ -497,6 +506,18 @@ def test_views_show_the_node(run: Seen, node: Answering, name: str):
     assert "bob" in text
     assert "\x1b" not in text
     assert node.asked == [lines.Request("snapshot", {})]
+
+
+@pytest.mark.usefixtures("node")
+def test_the_variable_of_the_interface_says_which_node_is_asked(
+    run: Seen, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NETMGR_WIREGUARD_INTERFACE", "wg1")
+    for words in (("status",), ("reload",)):
+        code, _, error = run(*words)
+        assert code == 1
+        assert "no node is running for wg1" in error
+    assert run("status", "-i", "wg0")[0] == 0
 
 
 def test_json_is_what_the_node_says(run: Seen, node: Answering):
