@@ -91,7 +91,12 @@ def _run_node(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return 0
     if options.version:
         return _print_version()
-    given = {**given_by(options), **_positional(options.words)}
+    given, named = given_by(options), _positional(options.words)
+    for name in given.keys() & named.keys():
+        if given[name].texts != named[name].texts:
+            twice = f"{named[name].texts[0]} and {given[name].origin} {given[name].texts[0]}"
+            raise UsageError(f"{named[name].origin} {twice}: give one of the two")
+    given |= named
     if options.tui:
         raise UsageError("-t: there is no text interface yet; wg_netmanager status --watch")
     settings = load(given, environ, _warn)

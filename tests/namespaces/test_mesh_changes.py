@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 
 from tests.lab import wait_until
 from tests.namespaces.mesh import Box, Mesh, Secrecy, says
-from tests.namespaces.underlay import V4, Internet
+from tests.namespaces.underlay import V4, Internet, masquerading
 from wgpy.io import clock
 
 pytestmark = [
@@ -36,28 +37,56 @@ def wait_direct(mesh: Mesh, *boxes: Box) -> None:
                 mesh.wait_path(one, other, "direct", 10)
 
 
+def roam(mesh: Mesh, a: Box, b: Box, s1: Box, move: Callable[[], None]) -> float:
+    """Let one end of flows and of a TCP stream move; return the longest gap of the flows."""
+    mesh.start()
+    mesh.wait_all(10)
+    mesh.wait_path(a, b, "direct", 10)
+    mesh.wait_path(b, a, "direct", 10)
+    flows = [mesh.flow(a, b), mesh.flow(b, a), mesh.flow(a, s1)]
+    server = mesh.lab.spawn(b.ns, "iperf3", "-s", "-1", "-B", b.address, "--forceflush")
+    server.wait_log("Server listening")
+    client = mesh.lab.spawn(a.ns, "iperf3", "-J", "-c", b.address, "-t", 5, "-b", "2M")
+    wait_until(lambda: all(len(flow.came) >= 10 for flow in flows))
+    move()
+    moved_at = clock.now()
+    assert client.wait(20) == 0, client.log()
+    amounts = [each["sum"]["bytes"] for each in json.loads(client.log())["intervals"]]
+    assert amounts[-1] > 100_000, amounts
+    return max(flow.gap(moved_at) for flow in flows)
+
+
 def test_a_node_that_changes_its_network_is_away_for_a_moment_only(mesh: Mesh):
     lab, internet = mesh.lab, Internet(mesh.lab)
     s1, a, b = apart(mesh, internet, "s1", "a", "b")
-    wifi = internet.outer[a.ns]
-    mesh.start()
-    mesh.wait_all(10)
-    wait_direct(mesh, a, b)
-    flows = [mesh.flow(a, b), mesh.flow(b, a), mesh.flow(a, s1)]
-    server = lab.spawn(b.ns, "iperf3", "-s", "-1", "-B", b.address, "--forceflush")
-    server.wait_log("Server listening")
-    client = lab.spawn(a.ns, "iperf3", "-J", "-c", b.address, "-t", 5, "-b", "2M")
-    wait_until(lambda: all(len(flow.came) >= 10 for flow in flows))
-    lab.ip(a.ns, "address", "flush", "dev", wifi)
-    internet.host(a.ns)
-    moved_at = clock.now()
-    assert client.wait(20) == 0, client.log()
-    gaps = [flow.gap(moved_at) for flow in flows]
-    amounts = [each["sum"]["bytes"] for each in json.loads(client.log())["intervals"]]
-    says(10, "roaming", gap=max(gaps))
+
+    def move() -> None:
+        lab.ip(a.ns, "address", "flush", "dev", internet.outer[a.ns])
+        internet.host(a.ns)
+
+    gap = roam(mesh, a, b, s1, move)
+    says(10, "roaming", gap=gap)
     assert b.peers()["a"].endpoint == f"{V4}.4.1:{50000 + a.number}", "it has moved"
-    assert max(gaps) <= 1.5
-    assert amounts[-1] > 100_000, amounts
+    assert gap <= 1.5
+    mesh.finish()
+
+
+def test_a_node_whose_router_changes_its_network_is_not_told_and_goes_on(mesh: Mesh):
+    lab, internet = mesh.lab, Internet(mesh.lab)
+    s1, b = apart(mesh, internet, "s1", "b")
+    a = mesh.box("a", 3, lab.ns())
+    router = internet.lan(a.ns, nat=True)
+
+    def move() -> None:
+        lab.ip(router, "address", "flush", "dev", internet.outer[router])
+        internet.host(router)
+        lab.nft(router, masquerading(internet.outer[router]))
+
+    gap = roam(mesh, a, b, s1, move)
+    says(10, "roaming blind", gap=gap)
+    endpoint = b.peers()["a"].endpoint or ""
+    assert endpoint.startswith(f"{V4}.4.1:"), "it has moved"
+    assert gap <= 3
     mesh.finish()
 
 

@@ -140,6 +140,10 @@ def test_the_version_is_told(run: Seen):
         ("-i", "argument -i/--wireguard-interface: expected one argument"),
         ("-w 0", "-w: '0' is no port: a number from 1 to 65535"),
         ("-t", "-t: there is no text interface yet; wg_netmanager status --watch"),
+        (
+            "wg0 10.1.1.2 bob -a 10.1.1.3",
+            "ADDRESS 10.1.1.2 and -a 10.1.1.3: give one of the two",
+        ),
         ("status x", "'x' is too much; wg_netmanager status --help tells what it takes"),
         ("-c x status", "-c is no option of wg_netmanager status"),
         ("init --subnet x", "--subnet: 'x': write it with its length"),
