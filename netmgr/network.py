@@ -25,13 +25,13 @@ from netmgr.io.existing import take_over
 from netmgr.io.interfaces import has_ipv6
 from netmgr.io.store import SEQ_STEP, Store, default_directory
 from netmgr.model import Settings, Snapshot
-from netmgr.news import News
 from netmgr.wire import saved
 from netmgr.world import World
 from wgpy.engine.device import Device
 from wgpy.errors import ConfigError
 from wgpy.io import clock
 from wgpy.model import DeviceChange, InterfaceAddress, Prefix
+from wgpy.news import News
 from wgpy.node import Node
 
 DEFAULT_MTU: Final = 1420
@@ -70,7 +70,7 @@ class Network:
         self._store: Store | None = None
         self._saving: asyncio.TimerHandle | None = None
         self._began_at = clock.now()
-        self._news = News()
+        self._news: News[Event] = News()
 
     async def __aenter__(self) -> Self:
         """Create the interface and join the network.

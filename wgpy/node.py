@@ -11,14 +11,13 @@ two nodes that are to ping each other need one namespace each.
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 from wgpy.checks import (
     as_datagrams,
@@ -60,11 +59,10 @@ from wgpy.model import (
     PublicKey,
     Secret,
 )
+from wgpy.news import News
 from wgpy.serving import Managed, Serving
 
 T = TypeVar("T")
-# Events kept for a reader that is slow; the oldest go first.
-MAX_EVENTS: Final = 1024
 
 
 class Node:
@@ -130,7 +128,7 @@ class Node:
         )
         managed = None if manage is None else manage(self._device)
         self._serve = partial(Serving, managed=managed, on_network=on_network)
-        self._readers: set[_Reader] = set()
+        self._news: News[Event] = News()
         self._gone = asyncio.Event()
         self._running: Serving | None = None
         self._uapi = uapi
@@ -145,7 +143,7 @@ class Node:
         """
         tun = self._given_tun or TunLinux.create(self._asked_name, self._mtu, header=True)
         try:
-            self._running = self._serve(self._device, tun, self._deliver, self._end)
+            self._running = self._serve(self._device, tun, self._news.tell, self._end)
         except BaseException:
             tun.close()
             raise
@@ -306,16 +304,8 @@ class Node:
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what happens from now on until the node ends; slow readers lose the oldest."""
-        reader = _Reader()
-        self._readers.add(reader)
-        try:
-            while not self._gone.is_set() or reader.events:
-                await reader.arrival.wait()
-                reader.arrival.clear()
-                while reader.events:
-                    yield reader.events.popleft()
-        finally:
-            self._readers.discard(reader)
+        async for event in self._news.read():
+            yield event
 
     async def serve_uapi(self, listener: UapiListener) -> None:
         """Answer `wg` on a socket until it is removed or the task is cancelled."""
@@ -348,15 +338,9 @@ class Node:
         await self.serve_uapi(listener)
         self._end()
 
-    def _deliver(self, events: Sequence[Event]) -> None:
-        for reader in self._readers:
-            reader.events.extend(events)
-            reader.arrival.set()
-
     def _end(self) -> None:
         self._gone.set()
-        for reader in self._readers:
-            reader.arrival.set()
+        self._news.end()
 
     def _close(self) -> None:
         if self._running is not None:
@@ -390,11 +374,3 @@ def _address(name: str, addresses: Sequence[InterfaceAddress]) -> None:
             for address in addresses:
                 host.carry_out(AddAddress(name, address))
             host.carry_out(SetUp(name))
-
-
-class _Reader:
-    """What one `events()` has not yielded yet."""
-
-    def __init__(self) -> None:
-        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
-        self.arrival = asyncio.Event()

@@ -72,6 +72,21 @@ def failure(fleet: Fleet, victim: Member, talkers: list[Member]) -> tuple[float,
     return first, first + fleet.run_while(lambda: trusted(fleet.running()), 60.0, step=0.1)
 
 
+def failures(fleet: Fleet, times: int) -> tuple[list[float], list[float]]:
+    """Kill nodes that others talk to and nodes that nobody does, by turns.
+
+    Return the seconds until who sends knows, and until all do.
+    """
+    busy, idle = [], []
+    for _ in range(times):
+        victim, *talkers = fleet.random.sample(fleet.running()[2:], 4)
+        first, everybody = failure(fleet, victim, talkers)
+        busy.append(first)
+        idle.append(everybody)
+        idle.append(failure(fleet, fleet.random.choice(fleet.running()[2:]), [])[1])
+    return busy, idle
+
+
 def sent_in_a_day(fleet: Fleet, member: Member, hours: float) -> float:
     """Return what a node at rest sends in so many hours, as MB a day, IP and UDP included."""
     before = member.sent
@@ -283,13 +298,7 @@ def test_a_monkey_breaks_nothing_for_long():
 @pytest.mark.slow
 def test_thirty_nodes_learn_of_a_death_within_twelve_seconds():
     fleet = settled(30, spread=0.04)
-    busy, idle = [], []
-    for _ in range(3):
-        victim, *talkers = fleet.random.sample(fleet.running()[2:], 4)
-        first, everybody = failure(fleet, victim, talkers)
-        busy.append(first)
-        idle.append(everybody)
-        idle.append(failure(fleet, fleet.random.choice(fleet.running()[2:]), [])[1])
+    busy, idle = failures(fleet, 3)
     report("thirty", traffic=max(busy), idle=max(idle))
     assert max(busy) <= 3.0
     assert max(idle) <= 12.0
@@ -366,13 +375,7 @@ def test_a_hundred_nodes_find_each_other_and_learn_of_what_comes_and_goes():
     fleet.run_for(30.0)
     new = [newcomer(fleet) for _ in range(3)]
     fleet.run_for(10.0)
-    busy, idle = [], []
-    for _ in range(2):
-        victim, *talkers = fleet.random.sample(fleet.running()[2:], 4)
-        first, everybody = failure(fleet, victim, talkers)
-        busy.append(first)
-        idle.append(everybody)
-        idle.append(failure(fleet, fleet.random.choice(fleet.running()[2:]), [])[1])
+    busy, idle = failures(fleet, 2)
     idle.append(failure(fleet, fleet.members[0], [])[1])
     fleet.members[0].start()
     fleet.run_for(10.0)

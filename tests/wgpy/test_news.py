@@ -2,25 +2,24 @@
 
 import asyncio
 
-from netmgr.events import Event, TwinSeen
-from netmgr.news import MAX_EVENTS, News
+from wgpy.news import MAX_EVENTS, News
 
-ONE, OTHER = TwinSeen(silent=False), TwinSeen(silent=True)
+ONE, OTHER = "one", "other"
 
 
-async def read(news: News) -> list[Event]:
+async def read(news: News[str]) -> list[str]:
     return [event async for event in news.read()]
 
 
-async def start(news: News, tasks: asyncio.TaskGroup) -> asyncio.Task[list[Event]]:
+async def start(news: News[str], tasks: asyncio.TaskGroup) -> asyncio.Task[list[str]]:
     task = tasks.create_task(read(news))
     await asyncio.sleep(0)
     return task
 
 
 def test_readers_have_what_was_told_since_they_began_and_before_the_end():
-    async def run() -> tuple[list[Event], list[Event]]:
-        news = News()
+    async def run() -> tuple[list[str], list[str]]:
+        news: News[str] = News()
         async with asyncio.TaskGroup() as tasks:
             first = await start(news, tasks)
             news.tell([ONE])
@@ -33,8 +32,8 @@ def test_readers_have_what_was_told_since_they_began_and_before_the_end():
 
 
 def test_a_slow_reader_loses_the_oldest():
-    async def run() -> list[Event]:
-        news = News()
+    async def run() -> list[str]:
+        news: News[str] = News()
         async with asyncio.TaskGroup() as tasks:
             reader = await start(news, tasks)
             news.tell([ONE])
@@ -46,6 +45,6 @@ def test_a_slow_reader_loses_the_oldest():
 
 
 def test_who_comes_after_the_end_reads_nothing():
-    news = News()
+    news: News[str] = News()
     news.end()
     assert asyncio.run(read(news)) == []

@@ -3,22 +3,22 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from netmgr.events import Event
+_T = TypeVar("_T")
 
 # Events kept for a reader that is slow; the oldest go first.
 MAX_EVENTS: Final = 1024
 
 
-class News:
+class News(Generic[_T]):
     """What happens, told to any number of readers until there is an end."""
 
     def __init__(self) -> None:
-        self._readers: set[_Reader] = set()
+        self._readers: set[_Reader[_T]] = set()
         self._ended = False
 
-    def tell(self, happened: Iterable[Event]) -> None:
+    def tell(self, happened: Iterable[_T]) -> None:
         """Let all readers know."""
         events = tuple(happened)
         for reader in self._readers:
@@ -31,9 +31,9 @@ class News:
         for reader in self._readers:
             reader.arrival.set()
 
-    async def read(self) -> AsyncIterator[Event]:
+    async def read(self) -> AsyncIterator[_T]:
         """Yield what is told from now on until the end."""
-        reader = _Reader()
+        reader = _Reader[_T]()
         self._readers.add(reader)
         try:
             while reader.events or not self._ended:
@@ -45,9 +45,9 @@ class News:
             self._readers.discard(reader)
 
 
-class _Reader:
+class _Reader(Generic[_T]):
     """What one reader has not read yet."""
 
     def __init__(self) -> None:
-        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self.events: deque[_T] = deque(maxlen=MAX_EVENTS)
         self.arrival = asyncio.Event()
