@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final, NoReturn
 
@@ -155,3 +155,17 @@ def given_by(options: argparse.Namespace) -> dict[str, Given]:
                 texts = (str(value),)
         found[row.name] = checked(row, texts, row.flags[0])
     return found
+
+
+def merged(given: Mapping[str, Given], named: Mapping[str, Given]) -> dict[str, Given]:
+    """Return options and what stood without an option's name together.
+
+    Raises:
+        UsageError: they do not agree.
+    """
+    for name in given.keys() & named.keys():
+        option, word = given[name], named[name]
+        if option.texts != word.texts:
+            both = f"{word.origin} {word.texts[0]} and {option.origin} {option.texts[0]}"
+            raise UsageError(f"{both}: give one of the two")
+    return {**given, **named}

@@ -91,12 +91,7 @@ def _run_node(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return 0
     if options.version:
         return _print_version()
-    given, named = given_by(options), _positional(options.words)
-    for name in given.keys() & named.keys():
-        if given[name].texts != named[name].texts:
-            twice = f"{named[name].texts[0]} and {given[name].origin} {given[name].texts[0]}"
-            raise UsageError(f"{named[name].origin} {twice}: give one of the two")
-    given |= named
+    given = commandline.merged(given_by(options), _positional(options.words))
     if options.tui:
         raise UsageError("-t: there is no text interface yet; wg_netmanager status --watch")
     settings = load(given, environ, _warn)
@@ -222,11 +217,6 @@ def _add_interface(parser: argparse.ArgumentParser) -> None:
     _help_only(parser)
 
 
-def _asked(options: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
-    """Return the interface of the node that is asked; None if it is the only one."""
-    return options.interface or environ.get(choice("interface").variable) or None
-
-
 def _add_view(parser: argparse.ArgumentParser) -> None:
     _add_interface(parser)
     parser.add_argument("--json", action="store_true", help="for programs; stable")
@@ -235,7 +225,7 @@ def _add_view(parser: argparse.ArgumentParser) -> None:
 
 def _view(name: str) -> Callable[[argparse.Namespace, Mapping[str, str]], int]:
     def show(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-        asked = _asked(options, environ)
+        asked = online.asked(options.interface, environ)
         return online.view(name, asked, as_json=options.json, watch=options.watch)
 
     return show
@@ -256,7 +246,7 @@ def _tell(verb: str) -> Callable[[argparse.Namespace, Mapping[str, str]], int]:
         parsers = {"name": words.parse_name, "fingerprint": words.parse_fingerprint}
         given = ((each, getattr(options, each, None)) for each in parsers)
         arguments = {each: parsers[each](text) for each, text in given if text is not None}
-        return online.tell(verb, _asked(options, environ), arguments)
+        return online.tell(verb, online.asked(options.interface, environ), arguments)
 
     return ask
 

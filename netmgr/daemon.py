@@ -14,7 +14,7 @@ from netmgr.model import Settings
 from netmgr.network import Network
 from wgpy.engine.quick import nft_table
 from wgpy.errors import ConfigError
-from wgpy.hostmodel import HostState
+from wgpy.hostmodel import HostState, InterfaceState
 from wgpy.io import process
 from wgpy.io.hostnet_linux import HostNet
 from wgpy.io.settings_linux import sysctl
@@ -66,10 +66,13 @@ def changes(settings: Settings, present: HostState) -> list[str]:
     lines += [f"forward and masquerade to {prefix}" for prefix in settings.routes]
     if settings.exit_node:
         lines.append("forward and masquerade to anywhere")
+    own = InterfaceAddress(settings.address, subnet.length)
+    made = InterfaceState(None, up=True, mtu=settings.mtu or 0, addresses=frozenset({own}))
+    present = replace(present, interface=made)
     wanted = RoutesWanted(
         settings.interface,
         (subnet,),
-        (InterfaceAddress(settings.address, subnet.length),),
+        (own,),
         offered=settings.routes + ((Prefix(bytes(4), 0),) if settings.exit_node else ()),
     )
     began = plan(wanted, present)

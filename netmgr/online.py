@@ -11,6 +11,7 @@ from typing import Final
 from netmgr.io.control_client import call
 from netmgr.model import Snapshot
 from netmgr.ui import present
+from netmgr.wire.choices import choice
 from netmgr.wire.ipc import snapshot_from_plain
 from wgpy.io import clock
 
@@ -96,6 +97,11 @@ def tell(verb: str, interface: str | None, arguments: Mapping[str, str]) -> int:
             "".join(each if each.isprintable() else "?" for each in message) + "\n"
         )
     return 0
+
+
+def asked(interface: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return the interface of the node that is asked; None if it is the only one."""
+    return interface or environ.get(choice("interface").variable) or None
 
 
 def ask(interface: str | None, verb: str, arguments: Mapping[str, str]) -> Mapping[str, object]:

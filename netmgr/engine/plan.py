@@ -25,6 +25,7 @@ from wgpy.hostmodel import (
     RunHook,
     SetDns,
     SetFirewall,
+    SetMtu,
     SetSysctl,
     SetUp,
     SetWireGuard,
@@ -137,8 +138,8 @@ def plan(
 
 
 def _is_possible(step: Step, present: HostState) -> bool:
-    """Return whether a step of quick is ours; an interface that is down takes no routes."""
-    if isinstance(step, AddAddress | AddRoute):
+    """Return whether a step of quick is ours; an interface that is down is left alone."""
+    if isinstance(step, AddAddress | AddRoute | SetMtu):
         return present.interface is not None and present.interface.up
     return not isinstance(step, _NotOurs)
 

@@ -34,7 +34,7 @@ def test_a_dry_run_tells_routes_and_rules_that_come_once_a_node_takes_a_prefix()
     assert "listen on UDP port 50502 as well" in lines
     once = "once 0.0.0.0/0 goes through vps or any: "
     assert once + "+ route     0.0.0.0/0 dev wg0 table 51820" in lines
-    assert sum(line.startswith(once + "+ rule ") for line in lines) == 2
+    assert sum(line.startswith(once + "+ rule ") for line in lines) == 4  # of both families
     once = "once 8.8.8.0/24 goes through vps: "
     assert once + "+ route     8.8.8.0/24 dev wg0 table main" in lines
     busy = HostState(tables=frozenset({51820}))
