@@ -56,7 +56,7 @@ def examine(given: Choices, environ: Mapping[str, str]) -> Iterator[Finding]:
     if running is not None and not (keys and _is_of(keys, running)):
         keys = None
         text = f"{running.name} runs on {running.interface} with other files than these"
-        todo = "-c FILE names those: its seeds are asked for in their network only"
+        todo = "name its own by -c, or its seeds are not asked"
         yield Finding(Level.WARN, "files", text, todo)
     elif settings is not None:
         yield Finding(Level.OK, "files", f"node {settings.name} of {settings.network.subnet}")

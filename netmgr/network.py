@@ -70,6 +70,9 @@ class Network:
         self._store: Store | None = None
         self._saving: asyncio.TimerHandle | None = None
         self._began_at = clock.now()
+        # Unix time of the first handshake, if the clock is behind what it was when that was
+        # saved; else 0.
+        self._stamped_from = 0
         self._news: News[Event] = News()
 
     async def __aenter__(self) -> Self:
@@ -86,6 +89,9 @@ class Network:
             where = self.settings.state or default_directory(keys.net_id, self.settings.address)
             self._store = opening.enter_context(Store(where, report.say))
             self._seqs.store = self._store
+            wall = self._store.saved.wall
+            if clock.now() + clock.wall_offset() < wall - SAVE_INTERVAL - 1:
+                self._stamped_from = wall
             identity = Identity(self._store.identity)
             addresses = [InterfaceAddress(self.settings.address, self._prefix.length)]
             if has_ipv6():
@@ -265,8 +271,8 @@ class Network:
         return self.settings.network.subnet
 
     def _make_host(self, device: Device, identity: Identity) -> "Managed":
-        if self._store is not None:
-            device.stamp_after(self._store.saved.wall, clock.now())
+        if self._stamped_from:
+            device.stamp_after(self._stamped_from, clock.now())
         self._host = Host(
             device,
             self.settings,
@@ -345,10 +351,8 @@ class Network:
             for pin in mesh.context.trust.lasting()
         )
         blobs = tuple(mesh.context.objects.blobs())
-        # Handshakes are stamped from what was saved on, if the clock is behind that.
-        at = clock.now() + clock.wall_offset()
-        if self._store is not None:
-            at = max(at, self._store.saved.wall + clock.now() - self._began_at)
+        passed = clock.now() - self._began_at
+        at = max(clock.now() + clock.wall_offset(), self._stamped_from + passed)
         wall = int(at + SAVE_INTERVAL) + 1
         return saved.Saved(0, pins, blobs, tuple(mesh.places()), wall)
 

@@ -210,7 +210,8 @@ class _Report:
         text = self._tell(read_network(content, path))
         if text is not None:
             self._networks.append(text)
-            self._look_at_key(text, path)
+            if not self._has_key(text, path):
+                return
             subnet, count = format_prefix(text.subnet), len(text.peers)
             self._say(f"{path}: good: subnet {subnet}, static peers: {count}")
 
@@ -236,13 +237,14 @@ class _Report:
             self._fault(error)
         return reading.value
 
-    def _look_at_key(self, text: NetworkText, path: str) -> None:
-        if text.key_file is None:
-            return
+    def _has_key(self, text: NetworkText, path: str) -> bool:
         try:
-            read_key_file(text, path, self._warn)
+            if text.key_file is not None:
+                read_key_file(text, path, self._warn)
         except ConfigError as error:
-            self._fault(str(error))
+            self._fault(f"{path}: sharedKeyFile: {error}")
+            return False
+        return True
 
     def _fault(self, line: str) -> None:
         self.errors += 1

@@ -32,6 +32,8 @@ def refuse(asked: Settings, fresh: Settings, *, has_ipv6: bool) -> None:
         changed.append("network.sharedKey")
     if fresh.network.subnet != asked.network.subnet:
         changed.append("network.subnet")
+    if "wgIp" in changed and "wireguardPort" in changed:
+        changed.remove("wireguardPort")  # mostly it follows the address
     if changed:
         has = "has" if len(changed) == 1 else "have"
         raise ConfigError(f"{', '.join(changed)} {has} changed: that takes a restart")

@@ -268,7 +268,7 @@ class Trust:
         ):
             others = claimants - {claim.identity}
             if claim.identity not in self._filed:
-                others = {one for one in others if not self._is_replaced(one)}
+                others = {one for one in others if self._contests(one)}
                 most = max(map(self._weight, others), default=_HEARD)
                 best = {one for one in others if self._weight(one) == most}
                 others = best if len(best) == 1 else set()
@@ -317,13 +317,21 @@ class Trust:
             return False
         return claim.name == lost.name or claim.address == (lost.address or b"")
 
+    def _contests(self, identity: bytes) -> bool:
+        """Tell whether a claim stands in the way of others: not if a pin refuses part of it."""
+        if self._is_replaced(identity):
+            return False
+        name, address, _ = self._claims[identity]
+        others = self._others(name, address or b"", identity)
+        return identity in self._filed or not others
+
     def _weight(self, identity: bytes) -> float:
         return self._weights.get(identity, _HEARD)
 
     def _outweighs(self, identity: bytes, claimants: Set[bytes]) -> bool:
         """Tell whether an unmet claim counts more than all others of the same."""
         own, others = self._weight(identity), (one for one in claimants if one != identity)
-        return all(self._weight(one) < own or self._is_replaced(one) for one in others)
+        return all(self._weight(one) < own or not self._contests(one) for one in others)
 
     def _is_anothers(
         self, identity: bytes, pin: Pin | None, claimants: Set[bytes], strong: Set[bytes]

@@ -69,7 +69,7 @@ def only_node(directory: str = DIRECTORY) -> str:
     if not found:
         raise ConfigError("no node is running on this host")
     if len(found) > 1:
-        raise ConfigError(f"several nodes are running, say which: {', '.join(found)}")
+        raise ConfigError(f"several nodes are running, say which by -i: {', '.join(found)}")
     return found[0]
 
 

@@ -99,7 +99,7 @@ def line_of(event: Event) -> tuple[int, str]:
             return logging.WARNING, f"refused: {prefix} behind {name}: {why}"
         case events.PrefixClosed(prefix, names):
             why = f"{' or '.join(names)} is not reached"
-            return logging.WARNING, f"{prefix}: {why}; until then it goes nowhere"
+            return logging.WARNING, f"{prefix} is closed and goes nowhere: {why}"
         case events.SeedSilent(place, seconds):
             return logging.WARNING, f"{place} has not answered for {seconds:.0f} s; trying on"
         case events.TwinSeen(silent):

@@ -24,6 +24,10 @@ def of_snapshot(snapshot: Snapshot) -> Iterator[Finding]:
     for each in snapshot.unheard:
         text = f"{each}: no node of that name was ever heard of"
         yield Finding(Level.WARN, "via", text, "is the name right? does that node run?")
+    for route in snapshot.routes:
+        if not route.to:
+            text = f"{route.destination} is closed: nobody whom --via names for it is reached"
+            yield Finding(Level.FAIL, "via", text, "start one of them, or take --via away")
     for refusal in snapshot.refusals:
         level = Level.WARN if reached else Level.FAIL
         yield Finding(level, "identity", refusal.text, refusal.todo)

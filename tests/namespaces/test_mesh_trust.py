@@ -119,6 +119,11 @@ def test_changed_files_are_followed_without_losing_a_packet(trio: Mesh):
     trio.finish()
 
 
+def wall_time() -> float:
+    """Return Unix time."""
+    return clock.now() + clock.wall_offset()
+
+
 def saved_number(box: Box) -> int:
     """Return up to where a node has reserved sequence numbers."""
     return int(json.loads((box.state / "state.json").read_text())["seq"])
@@ -141,6 +146,9 @@ def test_a_node_that_is_killed_again_and_again_is_the_same_at_once(trio: Mesh):
     says(35, "killed five times", slowest=max(times))
     assert max(times) <= 2
     assert numbers == sorted(set(numbers)), "each life has numbers of its own"
+    # Handshakes are stamped by the clock as long as that is right.
+    ahead = [peer.last_handshake - wall_time() for peer in alice.peers().values()]
+    assert max(ahead) <= 1
     for box in trio.boxes:
         # What those say who repeat a number, or are taken for another.
         for text in ("older than what others know", "with this identity", "refused"):

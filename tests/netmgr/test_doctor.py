@@ -179,7 +179,10 @@ def test_a_node_that_runs_with_other_files_is_told(
     write(host, HostPort("nowhere.invalid", 1))
     main(["doctor", "-i", "wg0"])
     said = capsys.readouterr().out
-    assert "warn  files       alice runs on wg0 with other files than these; -c FILE" in said
+    assert (
+        "warn  files       alice runs on wg0 with other files than these; name its own by -c"
+        in said
+    )
     assert "ok    seed        127.0.0.1:9 has an address; it was not asked" in said
     assert "nowhere.invalid" not in said
 

@@ -112,6 +112,17 @@ def test_of_two_unmet_claims_neither_is_used_until_one_is_withdrawn():
     assert one.judge(A) is None
 
 
+@pytest.mark.parametrize("how", [How.MET, How.PERSON])
+def test_a_claim_that_a_pin_refuses_stands_in_nobodys_way_with_the_rest(how: How):
+    one = trusting(Pin("alice", ONE, A, how))
+    assert claimed(one, B, "alice", TWO) is Reason.NAME_TAKEN
+    assert claimed(one, C, "carol", TWO) is None
+    assert claimed(one, B, "carol", ONE) is not None
+    assert one.judge(C) is None
+    assert one.forget("alice")
+    assert one.judge(C) is Reason.NAME_TAKEN
+
+
 def test_of_two_unmet_claims_the_one_that_is_pinned_is_used():
     one = trusting()
     claimed(one, A)

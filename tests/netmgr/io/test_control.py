@@ -250,7 +250,7 @@ def test_without_a_node_one_line_says_so(tmp_path: Path):
 def test_among_several_nodes_one_is_to_be_named(tmp_path: Path):
     with hanging(tmp_path / "a.sock"), hanging(tmp_path / "b.sock"):
         assert nodes(str(tmp_path)) == ["a", "b"]
-        with pytest.raises(ConfigError, match="say which: a, b"):
+        with pytest.raises(ConfigError, match="say which by -i: a, b"):
             call(None, "status", {}, directory=str(tmp_path))
 
 

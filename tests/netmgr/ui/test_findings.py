@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from netmgr.model import ConflictView, Finding, Level
+from netmgr.model import ConflictView, Finding, Level, RouteView
 from netmgr.ui.findings import lines, of_snapshot
 from tests.netmgr.views import BOB, CAROL, REFUSAL, SNAPSHOT
 
@@ -33,6 +33,13 @@ def test_a_node_that_is_not_reached_is_a_warning_with_its_places():
     assert found.level is Level.WARN
     assert "192.0.2.1:1" in found.text
     assert "forget bob" in found.todo
+
+
+def test_a_prefix_that_goes_nowhere_is_closed():
+    closed = RouteView("0.0.0.0/0", "", (), 0, "exit")
+    _, found = of_snapshot(replace(WELL, routes=(*WELL.routes, closed)))
+    assert (found.level, found.what) == (Level.FAIL, "via")
+    assert found.text.startswith("0.0.0.0/0 is closed")
 
 
 def test_a_node_that_left_on_purpose_is_no_worry():
