@@ -238,6 +238,7 @@ def test_where_nobody_relays_between_metered_nodes_they_have_direct_ways(size, m
     assert [one.numbers.next for one in fleet.members] == numbers, "nothing changes any more"
 
 
+@pytest.mark.slow
 def test_a_metered_node_is_reached_though_the_four_that_it_would_choose_first_are_dead():
     fleet = settled(14, 60.0, metered=[13])
     metered = fleet.members[13]
@@ -261,6 +262,7 @@ def test_metered_nodes_of_a_lan_find_the_static_peers_that_they_never_met():
     assert fleet.run_while(lambda: fleet.routed() < 1.0, 330.0) <= 310.0
 
 
+@pytest.mark.slow
 def test_whoever_pays_is_let_be_a_neighbour_of_the_only_node_that_relays():
     fleet = Fleet(30, seeds=0, metered=range(1, 30))
     for one in fleet.members:
@@ -272,6 +274,7 @@ def test_whoever_pays_is_let_be_a_neighbour_of_the_only_node_that_relays():
     assert fleet.routed() == 1.0
 
 
+@pytest.mark.slow
 def test_who_went_away_is_probed_rarely_and_not_pinged_for_ever():
     fleet = settled(16)
     for one in fleet.members[8:]:
