@@ -110,7 +110,8 @@ async def _serve(settings: Settings, reload: Callable[[], Settings] | None) -> N
         _log(fresh)
         return fresh
 
-    async with Network(settings, reload=reread) as network:
+    network = Network(settings, reload=reread)  # it may be asked to reload while it starts
+    async with network:
 
         def hang_up() -> None:
             try:

@@ -128,13 +128,15 @@ class Network:
         """Say goodbye, save, and remove what was made."""
         self.act(lambda now: self.host.mesh.leave(now))
         self._save()
-        if self._world is not None:
-            await self._world.end()
-            self._world = None
-        node, self._node = self._node, None
-        if node is not None:
-            await node.__aexit__(kind, error, traceback)
-        self._open.close()
+        with self._open:
+            try:
+                if self._world is not None:
+                    await self._world.end()
+            finally:
+                self._world = None
+                node, self._node = self._node, None
+                if node is not None:
+                    await node.__aexit__(kind, error, traceback)
 
     # --- what is asked of it ---
 

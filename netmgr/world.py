@@ -84,8 +84,10 @@ class World:
 
     async def end(self) -> None:
         """Take back what was changed on this host, and stop."""
-        await self._routes.close()
-        self.close()
+        try:
+            await self._routes.close()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Stop; harmless if done before."""
@@ -187,8 +189,7 @@ class _Routes:
         """Take everything back."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,))
             self._task = None
         if self._gateway is not None:
             await self._gateway.close()
@@ -200,10 +201,14 @@ class _Routes:
             try:
                 await self._until_due(self._gateway)
                 faults = await self._gateway.apply(self._plan, FORWARDING.values())
-            except OSError as error:
-                faults = (f"routes of this host: {error.strerror}",)
+            except EOFError:
+                return  # the interface was deleted, and the node ends
             except ConfigError as error:
                 faults = (str(error),)
+            except Exception as error:  # noqa: BLE001 - what is wrong now may not be so soon
+                why = error.strerror if isinstance(error, OSError) else repr(error)
+                faults = (f"routes of this host: {why}",)
+                asyncio.get_running_loop().call_later(_LOOK_INTERVAL, self.apply)
             for fault in faults:
                 self._tell(fault)
 
@@ -211,7 +216,8 @@ class _Routes:
         """Wait until something is told to have changed, or a look finds that it has."""
         for looks in count(1):
             try:
-                await asyncio.wait_for(self._again.wait(), self._pause())
+                async with asyncio.timeout(self._pause()):
+                    await self._again.wait()
             except TimeoutError:
                 if looks % _LOOKS_AT_ALL and not await gateway.has_lost():
                     continue

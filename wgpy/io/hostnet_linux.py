@@ -111,6 +111,15 @@ class HostNet:
         Raises:
             OSError: the kernel refused.
         """
+        try:
+            return self._read(name, table, endpoints, ssh)
+        except self._fault as fault:
+            code = getattr(fault, "code", 0)
+            raise OSError(code, os.strerror(code)) from None
+
+    def _read(
+        self, name: str, table: str, endpoints: Iterable[Endpoint], ssh: bytes | None
+    ) -> HostState:
         paths = [mtu for each in endpoints if (mtu := self._path_mtu(each)) is not None]
         tables = firewalls(table)
         return HostState(
@@ -148,17 +157,19 @@ class HostNet:
         index = self.index(name)
         if index is None:
             return None
-        [link] = self._ip.get_links(index)
-        addresses = frozenset(
-            interface_address(each) for each in self._ip.get_addr(index=index)
-        )
-        routes = frozenset(
-            (destination(each), int(each.get("table")))
-            for family in FAMILIES.values()
-            for each in self._ip.route("dump", family=family, oif=index)
-        )
-        up = bool(link["flags"] & _IFF_UP)
-        return InterfaceState(None, up, int(link.get("mtu")), addresses, routes)
+        with self._tolerant(_GONE):  # it may go at any time
+            [link] = self._ip.get_links(index)
+            addresses = frozenset(
+                interface_address(each) for each in self._ip.get_addr(index=index)
+            )
+            routes = frozenset(
+                (destination(each), int(each.get("table")))
+                for family in FAMILIES.values()
+                for each in self._ip.route("dump", family=family, oif=index)
+            )
+            up = bool(link["flags"] & _IFF_UP)
+            return InterfaceState(None, up, int(link.get("mtu")), addresses, routes)
+        return None
 
     def _neighbours(self, name: str) -> Iterator[tuple[str, InterfaceAddress]]:
         names = {link["index"]: str(link.get("ifname")) for link in self._ip.get_links()}
@@ -201,10 +212,10 @@ class HostNet:
         return None
 
     def _default_mtu(self) -> int | None:
-        routes = self._ip.route("dump", family=FAMILIES[V4], table=MAIN_TABLE)
-        for route in routes:
+        for route in self._ip.route("dump", family=FAMILIES[V4], table=MAIN_TABLE):
             if route["dst_len"] == 0:
-                return self._route_mtu(route)
+                with self._tolerant(_GONE):  # its interface may be gone by now
+                    return self._route_mtu(route)
         return None
 
     def _route_mtu(self, route: Message) -> int | None:

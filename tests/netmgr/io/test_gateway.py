@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -337,3 +338,22 @@ def test_the_loop_goes_on_while_the_host_is_changed(home: Home):
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
     assert home.state() == before
+
+
+def test_an_uplink_that_comes_and_goes_stops_no_look(home: Home):
+    lab, ns = home.lab, home.ns
+    uplink = """for round in $(seq 100); do
+        ip link add up0 type veth peer name up1
+        ip link set up0 up
+        ip address add 192.168.9.1/24 dev up0
+        ip route add default via 192.168.9.2 onlink dev up0
+        ip link del up0
+    done"""
+    with gateway(home) as made, inside(ns), ThreadPoolExecutor(1) as other:
+        flapping = other.submit(lab.run, ns, "sh", "-ec", uplink)
+        looks = 0
+        while not flapping.done():
+            assert made.look(SETTINGS).state.interface is not None
+            looks += 1
+    flapping.result()
+    assert looks > 10
