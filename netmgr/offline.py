@@ -254,8 +254,12 @@ class _Report:
 def _stand_ins(network: NetworkText) -> dict[str, Given]:
     """Return what a node needs and its file may leave to the command line: nobody's."""
     taken = {peer.address for peer in network.peers}
-    hosts = (_nth_address(network.subnet, number) for number in range(1, len(taken) + 2))
-    address = next(host for host in hosts if host not in taken)
+    size = 1 << 32 - network.subnet.length
+    first, last = (1, size - 2) if size > 2 else (0, size - 1)
+    numbers = range(first, min(last, first + len(taken)) + 1)
+    hosts = (_nth_address(network.subnet, number) for number in numbers)
+    # If there is a line for each node that there can be, it is one of them.
+    address = next((host for host in hosts if host not in taken), None) or min(taken)
     texts = {"name": "x" * 63, "address": format_address(address), "interface": "wg0"}
     return {name: Given((text,), "") for name, text in texts.items()}
 

@@ -607,3 +607,29 @@ def test_a_reader_that_goes_away_is_no_fault_of_ours():
             program, cwd=ROOT, stdout=ours.fileno(), stderr=subprocess.PIPE, check=False
         )
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("subnet", "addresses"),
+    [
+        ("10.1.1.0/30", ["10.1.1.1", "10.1.1.2"]),
+        ("10.1.1.0/31", ["10.1.1.0", "10.1.1.1"]),
+        ("10.1.1.0/31", []),
+        ("10.1.1.0/29", [f"10.1.1.{number}" for number in range(1, 7)]),
+    ],
+)
+def test_check_of_a_node_without_address_needs_no_free_one(
+    run: Seen, subnet: str, addresses: list[str]
+):
+    peers = [
+        f"{{ endPoint: 192.0.2.1:{50001 + at}, wgIp: {address} }}"
+        for at, address in enumerate(addresses)
+    ]
+    run.write(
+        "network.yaml",
+        f"network: {{ sharedKey: {KEY}, subnet: {subnet} }}\npeers: [{', '.join(peers)}]\n",
+    )
+    peer = run.write("peer.yaml", "name: bob\n")
+    code, text, _ = run("check")
+    assert code == 0
+    assert text.splitlines()[-1] == f"{peer}: good: 1 options"
