@@ -253,7 +253,7 @@ class _Report:
 
 def _stand_ins(network: NetworkText) -> dict[str, Given]:
     """Return what a node needs and its file may leave to the command line: nobody's."""
-    taken = {peer.address for peer in network.peers}
+    taken = {peer.address for peer in network.peers if peer.address is not None}
     size = 1 << 32 - network.subnet.length
     first, last = (1, size - 2) if size > 2 else (0, size - 1)
     numbers = range(first, min(last, first + len(taken)) + 1)
