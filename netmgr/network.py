@@ -38,6 +38,10 @@ DEFAULT_MTU: Final = 1420
 # Seconds after a change in which it is written, and between writes of what changes always.
 SAVE_DELAY: Final = 1.0
 SAVE_INTERVAL: Final = 300.0
+# Where the clock is behind what handshakes were stamped with before, each is a tick later than
+# the last: this is written more often, and so many seconds ahead.
+_SAVE_BEHIND: Final = 30.0
+_STAMPS_AHEAD: Final = 3.0
 _V6_LENGTH: Final = 64
 _LAST_PORT: Final = 65535
 
@@ -70,9 +74,6 @@ class Network:
         self._store: Store | None = None
         self._saving: asyncio.TimerHandle | None = None
         self._began_at = clock.now()
-        # Unix time of the first handshake, if the clock is behind what it was when that was
-        # saved; else 0.
-        self._stamped_from = 0
         self._news: News[Event] = News()
 
     async def __aenter__(self) -> Self:
@@ -89,9 +90,6 @@ class Network:
             where = self.settings.state or default_directory(keys.net_id, self.settings.address)
             self._store = opening.enter_context(Store(where, report.say))
             self._seqs.store = self._store
-            wall = self._store.saved.wall
-            if clock.now() + clock.wall_offset() < wall - SAVE_INTERVAL - 1:
-                self._stamped_from = wall
             identity = Identity(self._store.identity)
             addresses = [InterfaceAddress(self.settings.address, self._prefix.length)]
             if has_ipv6():
@@ -273,8 +271,8 @@ class Network:
         return self.settings.network.subnet
 
     def _make_host(self, device: Device, identity: Identity) -> "Managed":
-        if self._stamped_from:
-            device.stamp_after(self._stamped_from, clock.now())
+        assert self._store is not None, "opened before"
+        device.stamp_after(self._store.saved.wall)
         self._host = Host(
             device,
             self.settings,
@@ -337,25 +335,28 @@ class Network:
         self._saving = None
         if self._store is not None and self._host is not None:
             self._store.save_soon(self._state())
-            self._schedule_save(SAVE_INTERVAL)
+            behind = clock.now() + clock.wall_offset() < self.host.device.stamped
+            self._schedule_save(_SAVE_BEHIND if behind else SAVE_INTERVAL)
 
     def _save(self) -> None:
         if self._saving is not None:
             self._saving.cancel()
             self._saving = None
         if self._store is not None and self._host is not None:
-            self._store.save(self._state())
+            self._store.save(self._state(ended=True))
 
-    def _state(self) -> saved.Saved:
+    def _state(self, *, ended: bool = False) -> saved.Saved:
+        """Return what the next run is to know; until the next save handshakes go on."""
         mesh = self.host.mesh
         pins = tuple(
             saved.Pin(pin.name, pin.address, pin.identity, pin.how.value)
             for pin in mesh.context.trust.lasting()
         )
         blobs = tuple(mesh.context.objects.blobs())
-        passed = clock.now() - self._began_at
-        at = max(clock.now() + clock.wall_offset(), self._stamped_from + passed)
-        wall = int(at + SAVE_INTERVAL) + 1
+        at, stamped = clock.now() + clock.wall_offset(), self.host.device.stamped
+        if not ended:
+            at, stamped = at + SAVE_INTERVAL, stamped + _STAMPS_AHEAD
+        wall = int(max(at, stamped)) + 1
         return saved.Saved(0, pins, blobs, tuple(mesh.places()), wall)
 
     def _close(self) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -119,5 +120,24 @@ def test_nodes_with_wrong_clocks_join_and_stay(trio: Mesh):
     again = trio.wait_all(20)
     says(23, "one in 1970, one of tomorrow", all=took, again=again)
     assert took <= 3
+    assert again <= 3
+    trio.finish()
+
+
+@pytest.mark.parametrize("end", [Box.kill, Box.stop])
+def test_a_node_whose_clock_was_set_right_while_it_ran_is_met_at_once_by_its_next_run(
+    trio: Mesh, end: Callable[[Box], None]
+):
+    alice, bob, charlie = trio.boxes
+    alice.start()
+    charlie.start()
+    bob.start(program=("-m", "tests.namespaces.shifted", "7200:4"))
+    began = clock.now()
+    trio.wait_all(10)
+    wait_until(lambda: clock.now() - began > 6, 10)
+    end(bob)
+    bob.start()
+    again = trio.wait_all(20)
+    says(23, f"two hours ahead, then set right, {end.__name__}", again=again)
     assert again <= 3
     trio.finish()

@@ -14,6 +14,7 @@ from wgpy.errors import Drop
 from wgpy.events import Event, MessageRejected
 from wgpy.model import Burst, Endpoint, Local, PublicKey, TunBurst
 from wgpy.wire.detour import via_id
+from wgpy.wire.tai64n import SECOND_NS, TICK_NS
 
 P = TypeVar("P")
 
@@ -51,7 +52,10 @@ class Outbox:
 
 @dataclass(slots=True)
 class Common(Generic[P]):
-    """The surroundings of a peer; `mtu` in bytes, `wall_offset` is Unix time minus `now`."""
+    """The surroundings of a peer; `mtu` in bytes, `wall_offset` is Unix time minus `now`.
+
+    `stamped` is the Unix time in nanoseconds that the latest handshake was stamped with.
+    """
 
     entropy: Callable[[int], bytes]
     wall_offset: float
@@ -63,6 +67,17 @@ class Common(Generic[P]):
     kernels: Kernels | None = None
     mtu: int = 1420
     up: bool = False
+    stamped: int = 0
+
+    def stamp(self, now: float) -> int:
+        """Return the Unix time in nanoseconds to stamp a handshake with.
+
+        None is stamped before another, also after the clock was set back: a peer that was
+        removed and is one again remembers, and so may one of the last run (paper 5.1).
+        """
+        wall = int((now + self.wall_offset) * SECOND_NS)
+        self.stamped = wall if wall >= self.stamped else self.stamped + TICK_NS
+        return self.stamped
 
 
 class Path(NamedTuple):

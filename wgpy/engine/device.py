@@ -38,6 +38,7 @@ from wgpy.model import (
 )
 from wgpy.wire import messages
 from wgpy.wire.detour import Ids, via_id
+from wgpy.wire.tai64n import SECOND_NS
 
 
 class Device:
@@ -74,7 +75,6 @@ class Device:
             *(self._common, self._roster, self._relay, self._detours), embedded=embedded
         )
         self._embedded = embedded
-        self._least_wall_offset = float("-inf")
 
     # --- the engine's verbs ---
 
@@ -220,15 +220,19 @@ class Device:
 
     def set_wall_offset(self, wall_offset: float) -> None:
         """Follow the wall clock: Unix time minus `now`."""
-        self._common.wall_offset = max(wall_offset, self._least_wall_offset)
+        self._common.wall_offset = wall_offset
 
-    def stamp_after(self, wall: float, now: float) -> None:
-        """Never stamp a handshake before a Unix time: peers have seen later ones (5.1).
+    @property
+    def stamped(self) -> float:
+        """The Unix time that the latest handshake was stamped with, 0 if none was."""
+        return self._common.stamped / SECOND_NS
 
-        For nodes whose clock may have been set back between two runs.
+    def stamp_after(self, wall: float) -> None:
+        """Stamp no handshake before a Unix time: peers may have seen that in the last run.
+
+        The clock may have been set back since, or be set back later.
         """
-        self._least_wall_offset = wall - now
-        self.set_wall_offset(self._common.wall_offset)
+        self._common.stamped = max(self._common.stamped, int(wall * SECOND_NS))
 
     def source_lost(self, host: bytes | None) -> None:
         """Stop sending from a packed address that is gone; None: from any, routes changed."""

@@ -12,7 +12,6 @@ The rules of the kernel's send.c, receive.c and timers.c, in this node's words:
 from collections import deque
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Final
 
 from wgpy import events
 from wgpy.engine import constants
@@ -36,8 +35,6 @@ from wgpy.model import (
     TunBurst,
 )
 from wgpy.wire.messages import DATA_OVERHEAD, CookieReply, Response
-
-_NANOSECONDS: Final = 1_000_000_000
 
 
 class Peer:
@@ -324,10 +321,9 @@ class Peer:
         self._handshake_sent_at = now
         self._clear_handshake()
         index = self._common.indices.add((self, None))
-        wall = int((now + self._common.wall_offset) * _NANOSECONDS)
         try:
             message = self._handshake.create_initiation(
-                static, index, self._common.entropy(KEY_SIZE), wall
+                static, index, self._common.entropy(KEY_SIZE), self._common.stamp(now)
             )
         except Rejected:
             # A public key of low order: silence, for ever.

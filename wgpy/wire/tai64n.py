@@ -13,16 +13,16 @@ TIMESTAMP_SIZE: Final = 12
 # Before every other: what a peer is compared with that has sent none.
 NEVER: Final = bytes(TIMESTAMP_SIZE)
 TICK_NS: Final = 2**24
+SECOND_NS: Final = 1_000_000_000
 
 _TIMESTAMP: Final = Struct(">Q I")
 # TAI was ten seconds ahead of UTC in 1970; leap seconds since are left out by all.
 _UNIX_EPOCH: Final = 2**62 + 10
-_SECOND_NS: Final = 1_000_000_000
 
 
 def encode(unix_nanoseconds: int) -> bytes:
     """Return the timestamp of a Unix time in nanoseconds, rounded down to a tick."""
-    seconds, nanoseconds = divmod(unix_nanoseconds, _SECOND_NS)
+    seconds, nanoseconds = divmod(unix_nanoseconds, SECOND_NS)
     return _TIMESTAMP.pack(_UNIX_EPOCH + seconds, nanoseconds - nanoseconds % TICK_NS)
 
 
@@ -34,6 +34,6 @@ def next_timestamp(previous: bytes, unix_nanoseconds: int) -> bytes:
     """
     seconds, nanoseconds = _TIMESTAMP.unpack(previous)
     nanoseconds += TICK_NS
-    if nanoseconds >= _SECOND_NS:
+    if nanoseconds >= SECOND_NS:
         seconds, nanoseconds = seconds + 1, 0
     return max(encode(unix_nanoseconds), _TIMESTAMP.pack(seconds, nanoseconds))

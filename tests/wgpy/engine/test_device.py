@@ -214,18 +214,37 @@ def test_the_way_out_keeps_order_pads_to_the_route_and_refuses():
     assert len([p for p in tunnel.alice.host.received if p[9] == 1]) == 1
 
 
-def test_a_node_whose_clock_was_set_back_is_answered_if_it_knows_when_it_was_last_there():
+def test_a_node_whose_clock_was_set_back_is_answered_if_it_knows_what_it_stamped_last():
     tunnel = Tunnel()
     tunnel.alice.send(tunnel.bob.address)
     tunnel.world.run_for(1)
+    last = tunnel.alice.device.stamped
+    assert last == pytest.approx(EPOCH, abs=2)
     tunnel.alice.restart()
-    tunnel.alice.device.stamp_after(EPOCH + 300, tunnel.world.now)
+    assert tunnel.alice.device.stamped == 0
+    tunnel.alice.device.stamp_after(last + 300)
+    tunnel.alice.device.stamp_after(last)
     tunnel.alice.device.set_wall_offset(0.0)
     tunnel.alice.set_up()
     tunnel.alice.meet(tunnel.bob, endpoint=tunnel.bob.host.endpoint)
     tunnel.alice.send(tunnel.bob.address, [7])
     tunnel.world.run_for(1)
     assert 7 in tunnel.bob.numbers
+    # Each handshake is a tick later than the last: time does not go on until it has caught up.
+    assert last + 300 < tunnel.alice.device.stamped < last + 301
+
+
+def test_a_peer_that_is_one_again_is_heard_though_the_clock_was_set_back_meanwhile():
+    tunnel = Tunnel()
+    tunnel.alice.send(tunnel.bob.address)
+    tunnel.world.run_for(1)
+    for number in range(1, 4):
+        tunnel.alice.device.set_wall_offset(EPOCH - 7200)
+        tunnel.alice.change(PeerChange(tunnel.bob.public, remove=True))
+        tunnel.alice.meet(tunnel.bob, endpoint=tunnel.bob.host.endpoint)
+        tunnel.alice.send(tunnel.bob.address, [number])
+        tunnel.world.run_for(6)
+        assert tunnel.bob.numbers[-1] == number
 
 
 def test_who_embeds_the_node_gets_what_is_not_wireguard():
