@@ -18,7 +18,7 @@ from wgpy.hostmodel import HostState, InterfaceState
 from wgpy.io import process
 from wgpy.io.hostnet_linux import HostNet
 from wgpy.io.settings_linux import sysctl
-from wgpy.model import InterfaceAddress, Prefix
+from wgpy.model import InterfaceAddress
 from wgpy.wire.steps import describe
 from wgpy.wire.text import format_address
 
@@ -73,7 +73,7 @@ def changes(settings: Settings, present: HostState) -> list[str]:
         settings.interface,
         (subnet,),
         (own,),
-        offered=settings.routes + ((Prefix(bytes(4), 0),) if settings.exit_node else ()),
+        offered=settings.offered,
     )
     began = plan(wanted, present)
     lines += [describe(step) for step in began.steps]

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from netmgr.engine.knock import Knocker, open_untrusted
+from netmgr.engine.plan import forwarding
 from netmgr.engine.signing import NetworkKeys, address6
 from netmgr.errors import Rejected
 from netmgr.io import health
@@ -127,8 +128,10 @@ def _node(settings: Settings | None, running: Snapshot | None) -> Iterator[Findi
         port, interface = settings.listen_port, settings.interface
     else:
         return
-    offers = settings is not None and bool(settings.routes or settings.exit_node)
+    offers = settings is not None and bool(settings.offered)
     uses = settings is not None and any(not prefix.length for prefix, _ in settings.via)
+    if running is not None and settings is not None:
+        yield from health.forwarding(forwarding(settings.offered))
     yield from health.firewall(port, interface, forwards=offers)
     yield health.reverse_path(matters=offers or uses)
 

@@ -14,6 +14,7 @@ from wgpy.model import Endpoint, Prefix, Secret
 
 ID_SIZE: Final = 32
 SHORT_ID_SIZE: Final = 8
+DEFAULT_ROUTE: Final = Prefix(bytes(4), 0)
 # The ancestor's: the last octet of the own address is added.
 FIRST_WIREGUARD_PORT: Final = 50000
 FIRST_ADMIN_PORT: Final = 50500
@@ -96,6 +97,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         _refuse_other_types(self)
+
+    @property
+    def offered(self) -> tuple[Prefix, ...]:
+        """What this node forwards to: `routes`, and as an exit the default route of IPv4."""
+        return self.routes + ((DEFAULT_ROUTE,) if self.exit_node else ())
 
 
 def _refuse_other_types(given: StaticPeer | NetworkFile | Settings) -> None:

@@ -21,11 +21,11 @@ from netmgr.model import HostPort, Settings
 from wgpy.engine import quick
 from wgpy.errors import ConfigError
 from wgpy.hostmodel import HostState, Step
+from wgpy.io import clock
 from wgpy.model import DeviceChange, Endpoint, InterfaceAddress, Prefix
 from wgpy.node import Node
 from wgpy.wire.text import mask
 
-_DEFAULT: Final = Prefix(bytes(4), 0)
 # Seconds between looks at what no notification tells of: the firewall, kernel settings. Every
 # sixth one is at all else as well, which takes more than twice the processor time.
 _LOOK_INTERVAL: Final = 5.0
@@ -224,13 +224,9 @@ class _Routes:
             self._again.clear()
             return
 
-    def _offered(self) -> tuple[Prefix, ...]:
-        settings = self._owner.settings
-        return settings.routes + ((_DEFAULT,) if settings.exit_node else ())
-
     def _pause(self) -> float | None:
         """Return the seconds until the next look; None if changes are told anyway."""
-        return _LOOK_INTERVAL if self.through or self._offered() else None
+        return _LOOK_INTERVAL if self.through or self._owner.settings.offered else None
 
     def _plan(self, around: Surroundings) -> Sequence[Step]:
         node = self._owner.node
@@ -242,7 +238,7 @@ class _Routes:
                 tuple(mask(*address) for address in self._addresses),
                 self._addresses,
                 self.through,
-                self._offered(),
+                self._owner.settings.offered,
                 tuple(sorted(used)),
                 mtu=self._owner.settings.mtu,
             ),
@@ -254,7 +250,7 @@ class _Routes:
         if node.status().fwmark != planned.mark:
             node.configure(DeviceChange(fwmark=planned.mark))
         self._tell_if_down(around.state)
-        steps, left = self._quarrels.settle(planned.steps, around.state)
+        steps, left = self._quarrels.settle(planned.steps, around.state, clock.now())
         for line in left:
             self._tell(line)
         return steps

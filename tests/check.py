@@ -21,9 +21,13 @@ from tests.offloads import WAYS
 from wgpy.io import clock
 
 FAST = "not (slow or root or interop or long)"
-# What takes long in one process, and what has the machine for itself.
-ALONE = "slow and not (root or interop or long)"
-REST = "root or interop"
+# What takes long in one process; what waits for others most of the time; what has the machine
+# for itself.
+SIMULATED = "slow and not (root or interop or long)"
+WAITING = "(root or interop) and not (timed or long)"
+TIMED = "(root or interop) and timed"
+# So many processes of those that wait.
+WAITERS = 3
 GATE = 95.0
 GATED = ("wgpy/engine/", "wgpy/wire/", "netmgr/engine/", "netmgr/wire/")
 # Their tests, which alone are to reach all of them.
@@ -63,7 +67,6 @@ def steps(arguments: list[str], folder: Path) -> Iterator[Step]:
     if fast:
         yield Step("tests", command(*PYTHON, "pytest", "-q", "-n", "auto", "-m", FAST, *rest))
         return
-    others = ["--long", "-m", f"{REST} or long"] if long else ["-m", REST]
     if rest:
         everything = ["--long"] if long else []
         yield Step("tests", command(*PYTHON, "pytest", "-q", *everything, *rest))
@@ -75,8 +78,11 @@ def steps(arguments: list[str], folder: Path) -> Iterator[Step]:
     yield Step("coverage", lambda: covered(report))
     unmeasured = (f"--ignore={layer}" for layer in PURE)
     yield Step("other fast tests", command(*spread, "-m", FAST, "tests", *unmeasured))
-    yield Step("simulations", command(*spread, "-m", ALONE, "--durations=5"))
-    yield Step("slow tests", command(*PYTHON, "pytest", "-q", *others, "--durations=10"))
+    yield Step("simulations", command(*spread, "-m", SIMULATED, "--durations=5"))
+    beside = (*PYTHON, "pytest", "-q", f"-n{WAITERS}", "--dist=loadfile")
+    yield Step("real networks", command(*beside, "-m", WAITING, "--durations=5"))
+    last = ["--long", "-m", f"{TIMED} or long"] if long else ["-m", TIMED]
+    yield Step("timed tests", command(*PYTHON, "pytest", "-q", *last, "--durations=10"))
 
 
 def covered(report: Path) -> bool:

@@ -293,6 +293,7 @@ def test_the_layers_are_measured_alone(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.root
+@pytest.mark.timed
 @pytest.mark.needs("wg")
 @pytest.mark.parametrize("name", [OURS, PORTABLE])
 def test_a_node_is_measured_with_the_kernels_it_is_named_after(lab: Lab, name):
@@ -304,6 +305,7 @@ def test_a_node_is_measured_with_the_kernels_it_is_named_after(lab: Lab, name):
 
 @pytest.mark.slow
 @pytest.mark.root
+@pytest.mark.timed
 @pytest.mark.needs("wg")
 def test_other_kernels_than_wanted_fail(lab: Lab):
     subject = wgpy()._replace(environment=wgpy(PORTABLE).environment)
@@ -313,6 +315,7 @@ def test_other_kernels_than_wanted_fail(lab: Lab):
 
 @pytest.mark.slow
 @pytest.mark.root
+@pytest.mark.timed
 @pytest.mark.needs("wg")
 @pytest.mark.parametrize(
     ("failure", "note"),
@@ -341,6 +344,7 @@ def test_whoever_fails_is_left_out_and_named(failure, note):
 
 @pytest.mark.slow
 @pytest.mark.root
+@pytest.mark.timed
 @pytest.mark.needs("iperf3", "wg")
 def test_a_row_is_measured_and_drawn(tmp_path):
     file, drawing = tmp_path / "figures.json", tmp_path / "figures.svg"
@@ -355,6 +359,7 @@ def test_a_row_is_measured_and_drawn(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.root
+@pytest.mark.timed
 @pytest.mark.needs("iperf3", "wg")
 def test_a_gateway_of_another_relays(lab: Lab):
     others = [one for one in company(options(alone=False)).subjects if not one.kernels]
@@ -367,6 +372,7 @@ def test_a_gateway_of_another_relays(lab: Lab):
 
 @pytest.mark.slow
 @pytest.mark.root
+@pytest.mark.timed
 @pytest.mark.needs("iperf3", "wg")
 @pytest.mark.parametrize("name", LIMITED)
 def test_the_limits_are_kept(name, tmp_path):

@@ -11,8 +11,9 @@ def test_the_fast_checks_measure_no_coverage(tmp_path):
 
 def test_the_whole_measures_the_pure_layers_by_their_own_tests_and_runs_the_rest(tmp_path):
     names = [step.name for step in steps([], tmp_path)]
-    tests = ["pure layers", "coverage", "other fast tests", "simulations", "slow tests"]
-    assert names == ["format", "lint", "types", *tests]
+    fast = ["pure layers", "coverage", "other fast tests"]
+    slow = ["simulations", "real networks", "timed tests"]
+    assert names == ["format", "lint", "types", *fast, *slow]
     assert names == [step.name for step in steps(["--long"], tmp_path)]
 
 

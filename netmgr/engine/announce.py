@@ -16,10 +16,9 @@ from netmgr.engine.flood import OwnEcho
 from netmgr.engine.holding import MAX_ACCEPTS
 from netmgr.engine.measure import Damping
 from netmgr.engine.remote import Remote
-from netmgr.model import Candidate, Kind
+from netmgr.model import DEFAULT_ROUTE, Candidate, Kind
 from netmgr.wire import objects
 from netmgr.wire.objects import Accept, Edge, Offer, Record
-from wgpy.model import Prefix
 
 # Seconds between two Records of one node at least, and at most.
 LEAST_INTERVAL: Final = 1.0
@@ -31,7 +30,6 @@ JUMP_INTERVAL: Final = 1.0
 _MINUTE: Final = 60.0
 # No number of this size is reached by counting: whoever used it has our key.
 _MAX_SEQ: Final = 1 << 62
-_DEFAULT: Final = Prefix(bytes(4), 0)
 
 
 class Announcer:
@@ -94,7 +92,7 @@ class Announcer:
         settings = self._context.settings
         offers = [Offer(prefix, 0) for prefix in settings.routes]
         if settings.exit_node:
-            offers.insert(0, Offer(_DEFAULT, 0, exit=True))
+            offers.insert(0, Offer(DEFAULT_ROUTE, 0, exit=True))
         if tuple(offers) != self._offers:
             self._offers = tuple(offers)
             self._sign_routes(now)

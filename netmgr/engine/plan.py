@@ -59,6 +59,8 @@ _SPECIAL: Final = (
     Prefix(b"\xff" + bytes(15), 8),
 )
 _Ours: TypeAlias = SetSysctl | SetFirewall
+# Seconds in which a setting that was set back once is not set twice.
+_TRUCE: Final = 3600.0
 # What quick plans for an interface that is not ours to make.
 _NotOurs: TypeAlias = CreateInterface | SetWireGuard | SetUp | RunHook | SetDns | SetFirewall
 
@@ -145,16 +147,16 @@ def _is_possible(step: Step, present: HostState) -> bool:
 
 
 class Quarrels:
-    """Settings of ours that somebody else sets back: set again once, then left to them.
+    """Settings of ours that somebody else sets back: set again once an hour, else left to them.
 
     What was on before, and not by us, is theirs from the first time on.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, int] = {}
+        self._set_at: dict[str, float] = {}
 
     def settle(
-        self, steps: Sequence[Step], present: HostState
+        self, steps: Sequence[Step], present: HostState, now: float
     ) -> tuple[tuple[Step, ...], tuple[str, ...]]:
         """Return the steps that remain, and a line for each setting that is left."""
         kept: list[Step] = []
@@ -163,14 +165,19 @@ class Quarrels:
             if not isinstance(step, SetSysctl) or step not in present.done:
                 kept.append(step)
                 continue
-            times = self._seen.get(step.name, 0)
-            if step.old != step.value and not times:
-                self._seen[step.name] = times + 1
+            since = now - self._set_at.get(step.name, float("-inf"))
+            if step.old != step.value and since >= _TRUCE:
+                self._set_at[step.name] = now
                 kept.append(step)
             else:
-                now = f"{step.name} is {present.sysctls.get(step.name)}, set by somebody else"
-                lines.append(f"{now}, and left so; this node needs {step.value}")
+                it_is = f"{step.name} is {present.sysctls.get(step.name)}, set by somebody else"
+                lines.append(f"{it_is}, and left so; this node needs {step.value}")
         return tuple(kept), tuple(lines)
+
+
+def forwarding(offered: Sequence[Prefix]) -> list[str]:
+    """Return the names of the settings without which nothing is forwarded there."""
+    return [name for family, name in FORWARDING.items() if _of(family, offered)]
 
 
 def withdrawal(done: Sequence[Recorded]) -> tuple[Undo, ...]:
@@ -301,9 +308,10 @@ def _settings(wanted: RoutesWanted, present: HostState) -> Iterator[SetSysctl]:
         old = present.sysctls.get(name)
         if not _of(family, wanted.offered) or old is None:
             continue
+        change = _setting(name, "1", old, present)
         if family == V6:
-            yield from _router_advertisements(present, forwarding=old == "1")
-        yield _setting(name, "1", old, present)
+            yield from _router_advertisements(present, forwarding=change.old == "1")
+        yield change
 
 
 def _router_advertisements(present: HostState, *, forwarding: bool) -> Iterator[SetSysctl]:
@@ -326,8 +334,11 @@ def _router_advertisements(present: HostState, *, forwarding: bool) -> Iterator[
 
 
 def accept_ra(interface: str) -> str:
-    """Return the name of the setting by which an interface listens to routers."""
-    return f"net.ipv6.conf.{interface}.accept_ra"
+    """Return the name of the setting by which an interface listens to routers.
+
+    In the names of settings a dot of an interface is a slash (sysctl(8)).
+    """
+    return f"net.ipv6.conf.{interface.replace('.', '/')}.accept_ra"
 
 
 def _setting(name: str, value: str, old: str, present: HostState) -> SetSysctl:

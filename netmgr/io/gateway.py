@@ -93,19 +93,27 @@ class Gateway:
         """
         self._reread()
         state = self._net.read(self._interface, self._table, (), None)
-        accepting = (f"net.ipv6.conf.{name}.accept_ra" for name, _ in state.neighbours)
+        names = (name.replace(".", "/") for name, _ in state.neighbours)
+        accepting = (f"net.ipv6.conf.{name}.accept_ra" for name in names)
         values = {name: sysctl(name) for name in (*settings, *accepting)}
         known = {name: value for name, value in values.items() if value is not None}
         state = replace(state, sysctls={**state.sysctls, **known}, done=self._done)
+        if not state.nft and (tables := self._tables()):
+            # It worked before, and this node's traffic goes by what it has made then.
+            state = replace(state, nft=True, firewalls=tables)
         return Surroundings(state, tuple(_gateways()))
 
     def has_lost(self) -> bool:
         """Return whether a table or a setting on record, of which none tells, is not there."""
-        tables = {each.family for each in self._done if isinstance(each, SetFirewall)}
+        tables = self._tables()
         if tables and not tables <= (firewalls(self._table) or set()):
             return True
         settings = (each for each in self._done if isinstance(each, SetSysctl))
         return any(sysctl(each.name) != each.value for each in settings)
+
+    def _tables(self) -> frozenset[int]:
+        """Return the families of the tables on record."""
+        return frozenset(each.family for each in self._done if isinstance(each, SetFirewall))
 
     def carry_out(self, steps: Sequence[Step]) -> tuple[str, ...]:
         """Make the steps; return a line for each that could not be made. The others are."""

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -13,7 +13,7 @@ from netmgr.model import Finding, Level
 from netmgr.wire import nft
 from wgpy.errors import ConfigError
 from wgpy.io import clock, process
-from wgpy.io.settings_linux import is_down
+from wgpy.io.settings_linux import is_down, sysctl
 from wgpy.io.uapi_client import is_alive
 
 # Unix time before which no clock can be right: this program is younger.
@@ -94,6 +94,14 @@ def firewall(number: int, interface: str, *, forwards: bool) -> Iterator[Finding
             text,
             f"nft insert rule {chain} iifname {interface} accept",
         )
+
+
+def forwarding(names: Iterable[str]) -> Iterator[Finding]:
+    """Tell which of these settings somebody has switched off: a node that runs needs them."""
+    for name in names:
+        if sysctl(name) == "0":
+            text = f"{name} is 0, set by somebody: what this node offers is not reached"
+            yield Finding(Level.FAIL, "forwarding", text, f"sysctl -w {name}=1")
 
 
 def _ruleset() -> str | None:

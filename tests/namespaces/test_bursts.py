@@ -34,7 +34,7 @@ from wgpy.io import clock
 from wgpy.io.udp_sockets import UDP_SEGMENT
 from wgpy.wire.datagrams import SEGMENTS_MAX
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.timed]
 PORT = 7000
 BURST, SPOILT, SIZE = 45, 17, 1300
 CACHE = "XDG_CACHE_HOME"

@@ -26,6 +26,7 @@ from wgpy.wire.text import parse_key
 pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
+    pytest.mark.timed,
     pytest.mark.needs("wg", "ping", "iperf3", "nft", "setpriv"),
 ]
 

@@ -22,7 +22,7 @@ from wgpy.io.udp_sockets import SEND_BUFFER
 from wgpy.wire.datagrams import SEGMENTS_MAX
 from wgpy.wire.messages import DATA_OVERHEAD
 
-pytestmark = [*MARKS, pytest.mark.needs("iperf3", "tc")]
+pytestmark = [*MARKS, pytest.mark.timed, pytest.mark.needs("iperf3", "tc")]
 WARM_UP = 6
 # What a node may grow by once everything was in use: the allocator keeps what it had.
 MAX_GROWTH_KB = 4096

@@ -9,7 +9,12 @@ from tests.namespaces.mesh import Mesh, Secrecy, says
 from tests.namespaces.underlay import Internet, firewall
 from wgpy.io import clock
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("nft", "ss", "tcpdump")]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.timed,
+    pytest.mark.needs("nft", "ss", "tcpdump"),
+]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -12,7 +12,7 @@ from tests.namespaces.attacker import FASTER
 from tests.namespaces.mesh import Box, Mesh, says
 from wgpy.io import clock
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("ss")]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timed, pytest.mark.needs("ss")]
 
 # Messages a second to each node, of a kilobyte mostly, and seconds of each round.
 RATE, SECONDS = 200, 6

@@ -14,6 +14,7 @@ from wgpy.io import clock
 pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
+    pytest.mark.timed,
     pytest.mark.needs("nft", "ss", "tcpdump", "iperf3"),
 ]
 

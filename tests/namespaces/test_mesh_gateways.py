@@ -11,7 +11,12 @@ from tests.namespaces.mesh import Box, Mesh, says
 from tests.namespaces.underlay import V4, Internet
 from wgpy.io import clock
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("nft", "ss", "tcpdump")]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.timed,
+    pytest.mark.needs("nft", "ss", "tcpdump"),
+]
 
 # A host of the internet, and a site that two gateways share; a LAN that two places have alike.
 OUTSIDE = "198.51.100.1"

@@ -9,7 +9,12 @@ from tests.namespaces.mesh import Box, Mesh
 from tests.namespaces.test_mesh_gateways import host_state
 from tests.namespaces.underlay import V4, V6, Internet
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("nft", "ss")]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.timed,
+    pytest.mark.needs("nft", "ss"),
+]
 
 OUTSIDE, OUTSIDE6 = "198.51.100.1", "2001:db8:ffff::1"
 SITE, HOST_OF_SITE = "192.168.7.0/24", "192.168.7.9"
@@ -109,6 +114,10 @@ def test_the_firewall_and_forwarding_come_back_and_who_insists_has_it(trio: Trio
     line = f"{FORWARDING} is 0, set by somebody else, and left so"
     wait_until(lambda: line in trio.exit.log(), MENDED, "a word of it")
     assert lab.run(trio.exit.ns, "sysctl", "-n", FORWARDING).stdout.strip() == "0"
+    words = ("doctor", "--exit", "-i", trio.exit.interface, "-c", trio.mesh.file)
+    argv = (trio.mesh.python, "-m", "netmgr", *words, "-a", trio.exit.address, "-n", "exit")
+    told = lab.run(trio.exit.ns, *argv, check=False).stdout
+    assert f"sysctl -w {FORWARDING}=1" in told, told
     trio.finish()
 
 

@@ -15,6 +15,7 @@ from wgpy.io import clock
 pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
+    pytest.mark.timed,
     pytest.mark.needs("ping", "ss", "tcpdump", "iperf3"),
 ]
 

@@ -9,7 +9,7 @@ from tests.lab import wait_until
 from tests.namespaces.mesh import Box, Mesh, says
 from wgpy.io import clock
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("ss")]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timed, pytest.mark.needs("ss")]
 
 
 def wait_logs(boxes: list[Box], text: str, began: float, limit: float = 10) -> float:

@@ -12,7 +12,7 @@ import pytest
 from tests.lab import Lab, wait_until
 from wgpy.io import clock
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timed]
 
 
 def left_by(pid: int) -> Iterator[str]:

@@ -212,6 +212,12 @@ def test_rules_of_a_firewall_become_findings(tmp_path: Path, monkeypatch: pytest
     assert "no rules to be seen" in only.text
 
 
+def test_a_setting_that_somebody_switched_off_fails():
+    off, missing = "net.ipv4.conf.lo.bootp_relay", "net.ipv4.conf.lo.no_such_thing"
+    (found,) = health.forwarding([off, missing])
+    assert (found.level, found.todo) == (Level.FAIL, f"sysctl -w {off}=1")
+
+
 def test_sockets_of_dead_nodes_are_told(tmp_path: Path):
     assert health.sockets(str(tmp_path)).level is Level.OK
     with socket.socket(socket.AF_UNIX) as dead:

@@ -13,6 +13,8 @@ from wgpy.wire.text import parse_address, unmap
 _NFT_FAMILIES: Final = {V4: "ip", V6: "ip6"}
 _TIMEOUT: Final = 30.0
 _IFF_UP: Final = 1
+# In the name of a setting what is a dot in an interface's name is a slash (sysctl(8)).
+_SWAPPED: Final = str.maketrans("./", "/.")
 _SSH_VARIABLE: Final = "SSH_CONNECTION"
 
 
@@ -100,7 +102,7 @@ def sysctl(name: str) -> str | None:
 
 def has_ipv6(interface: str) -> bool:
     """Return whether an interface has IPv6, or would have it once it is there."""
-    own = sysctl(f"net.ipv6.conf.{interface}.disable_ipv6")
+    own = sysctl(f"net.ipv6.conf.{interface.translate(_SWAPPED)}.disable_ipv6")
     new = sysctl("net.ipv6.conf.default.disable_ipv6")
     return sysctl("net.ipv6.conf.all.disable_ipv6") == (own or new) == "0"
 
@@ -130,7 +132,7 @@ def is_down(interface: str) -> bool:
 
 
 def _sysctl_path(name: str) -> str:
-    return "/proc/sys/" + name.replace(".", "/")
+    return "/proc/sys/" + name.translate(_SWAPPED)
 
 
 def ssh_client() -> bytes | None:

@@ -288,21 +288,24 @@ def test_a_setting_is_set_again_once_and_then_left_to_who_insists():
     want = wanted(offered=("192.168.7.0/24",))
     first = plan(want, host())
     quarrels = Quarrels()
-    assert quarrels.settle(first.steps, host()) == (first.steps, ())
+    assert quarrels.settle(first.steps, host(), 0.0) == (first.steps, ())
     state = replace(after(want, host()), sysctls=OFF, firewalls=frozenset())
     steps = plan(want, state).steps
-    assert quarrels.settle(steps, state) == (steps, ())
-    kept, lines = quarrels.settle(steps, state)
+    assert quarrels.settle(steps, state, 1.0) == (steps, ())
+    kept, lines = quarrels.settle(steps, state, 3600.0)
     assert [type(each) for each in kept] == [SetFirewall]
     name = FORWARDING[V4]
     assert lines == (f"{name} is 0, set by somebody else, and left so; this node needs 1",)
+    # Who started the firewall anew in the morning and in the evening does not insist.
+    assert quarrels.settle(steps, state, 3601.0) == (steps, ())
+    assert quarrels.settle(steps, state, 3602.0) == (kept, lines)
 
 
 def test_a_setting_that_was_on_before_this_node_is_never_set_again():
     want = wanted(offered=("192.168.7.0/24",))
     state = after(want, host(sysctls={**OFF, FORWARDING[V4]: "1"}))
     state = replace(state, sysctls=OFF)
-    kept, lines = Quarrels().settle(plan(want, state).steps, state)
+    kept, lines = Quarrels().settle(plan(want, state).steps, state, 0.0)
     assert (kept, len(lines)) == ((), 1)
 
 
@@ -345,6 +348,12 @@ def test_interfaces_that_listen_to_routers_go_on_to():
     assert state.sysctls[accept_ra("eth1")] == "0"
     assert plan(want, state).steps == ()
     assert dict(after(wanted(), state).sysctls) == listening
+    # One that comes later goes on as well, though this host forwards by then.
+    neighbours = (*state.neighbours, ("eth2", parse_interface_address("198.51.100.1/24")))
+    later = replace(
+        state, neighbours=neighbours, sysctls={**state.sysctls, accept_ra("eth2"): "1"}
+    )
+    assert plan(want, later).steps == (SetSysctl(accept_ra("eth2"), "2", "1"),)
 
 
 def test_settings_that_were_on_before_stay_on():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -179,6 +180,19 @@ def test_ipv6_behind_this_node_is_reached_too_and_joins_a_full_tunnel(home: Home
     assert home.state() == before
 
 
+def test_an_uplink_with_a_dot_in_its_name_goes_on_to_listen_to_routers(home: Home):
+    vlan = f"{home.lan}.7"
+    home.lab.ip(home.ns, "link", "add", vlan, "type", "veth")
+    home.lab.ip(home.ns, "link", "set", vlan, "up")
+    home.lab.ip(home.ns, "address", "add", "192.168.77.1/24", "dev", vlan)
+    file = f"/proc/sys/net/ipv6/conf/{vlan}/accept_ra"
+    want = home.wanted(offered=("fd00:5::/64",))
+    with gateway(home) as made:
+        apply(home, made, replace(want, overlay=(parse_prefix("fd00:77::/64"),)))
+        assert home.lab.run(home.ns, "cat", file).stdout == "2\n"
+    assert home.lab.run(home.ns, "cat", file).stdout == "1\n"
+
+
 def test_an_exit_takes_all_but_marked_packets_and_the_own_networks(home: Home):
     lab = home.lab
     lab.ip(home.ns, "route", "add", "default", "via", "192.168.7.2")
@@ -240,6 +254,24 @@ def test_a_table_or_a_setting_that_somebody_takes_away_is_missed(home: Home):
         apply(home, made, want)
         home.lab.sysctl(home.ns, "net.ipv4.ip_forward", 0)
         assert made.has_lost()
+
+
+def test_tables_stay_while_nft_does_not_answer(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = tmp_path / "nft"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    want = home.wanted(("0.0.0.0/0",), offered=("192.168.7.0/24",))
+    with gateway(home) as made:
+        apply(home, made, want)
+        before = home.state()
+        with monkeypatch.context() as patch, inside(home.ns):
+            patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+            around = made.look(SETTINGS)
+            assert plan(want, around.state, around.gateways).steps == ()
+        apply(home, made, want)
+        assert home.state() == before
 
 
 def test_own_addresses_and_rules_come_back_and_nothing_leaves_meanwhile(home: Home):
