@@ -193,7 +193,8 @@ class Network:
         self.refuse(fresh)
         if fresh.mtu is None and self.settings.mtu is not None:
             fresh = replace(fresh, mtu=DEFAULT_MTU)
-        told, self.settings = reloading.answer(self.settings, fresh), fresh
+        told, fresh = reloading.follow(self.settings, fresh)
+        self.settings = fresh
         port = self.host.mesh.context.settings.listen_port  # it may have hopped
         followed = replace(fresh, listen_port=port)
         self.act(lambda now: self.host.mesh.set_settings(followed, now))

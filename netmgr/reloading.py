@@ -1,5 +1,6 @@
 """Changed files of a running node: what it cannot follow, and what waits for the next start."""
 
+from dataclasses import replace
 from typing import Final
 
 from netmgr.engine.common import Context
@@ -65,8 +66,12 @@ def refuse_name(context: Context, name: str) -> None:
             raise ConfigError(f"name: {name} is another node, {fingerprint(owner)}")
 
 
-def answer(asked: Settings, fresh: Settings) -> str:
-    """Return what a person is told who has changed the files."""
+def follow(asked: Settings, fresh: Settings) -> tuple[str, Settings]:
+    """Return what a person is told who has changed the files, and what is followed of them.
+
+    What takes a restart stays as it was, and is told again until there was one.
+    """
     if fresh.existing != asked.existing:
-        return "reloaded; existingInterface takes a restart"
-    return "reloaded"
+        followed = replace(fresh, existing=asked.existing)
+        return "reloaded; existingInterface takes a restart", followed
+    return "reloaded", fresh

@@ -19,7 +19,7 @@ def test_what_can_be_followed_is_not_refused():
     fresh = replace(BOB, name="bobby", mtu=1280, exit_node=True, verbosity=3, log_json=True)
     reloading.refuse(BOB, fresh, has_ipv6=True)
     reloading.refuse(BOB, replace(BOB, mtu=576), has_ipv6=False)
-    assert reloading.answer(BOB, fresh) == "reloaded"
+    assert reloading.follow(BOB, fresh) == ("reloaded", fresh)
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,8 @@ def test_what_cannot_be_followed_is_refused_by_name(change: dict[str, object], w
 
 
 def test_what_waits_for_the_next_start_is_named():
-    told = reloading.answer(BOB, replace(BOB, existing=True))
-    assert told == "reloaded; existingInterface takes a restart"
+    settings = BOB
+    for mtu in (1300, 1400):
+        told, settings = reloading.follow(settings, replace(BOB, existing=True, mtu=mtu))
+        assert told == "reloaded; existingInterface takes a restart"
+        assert settings == replace(BOB, mtu=mtu)
