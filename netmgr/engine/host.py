@@ -108,7 +108,8 @@ class Host:
         self._identity = identity
         # Whether there are effects, or events of the mesh, since the effects were last taken.
         self.has_news = False
-        self._events: list[Event] = []
+        # What happened to the device, but for what is the mesh's alone.
+        self.heard: list[Event] = []
         self._effects: list[effects.Effect] = []
         self._now, self._due = now, self.mesh.next_deadline()
         device.configure(DeviceChange(private_key=identity.wireguard), now)
@@ -155,9 +156,7 @@ class Host:
 
     def take_events(self) -> list[Event]:
         """Return and forget what happened to the device, but for what is the mesh's alone."""
-        if not self._events:
-            return []
-        taken, self._events = self._events, []
+        taken, self.heard = self.heard, []
         return taken
 
     def take_effects(self) -> list[effects.Effect]:
@@ -194,16 +193,16 @@ class Host:
                 self.mesh.receive_inner(peer, payload, now)
             case HandshakeCompleted(peer):
                 self.mesh.session_begun(peer, now)
-                self._events.append(event)
+                self.heard.append(event)
             case SessionEnded(peer):
                 self.mesh.session_ended(peer)
-                self._events.append(event)
+                self.heard.append(event)
             case Roamed(peer, _, new):
                 self.mesh.roamed(peer, new, now)
             case RelayFailed(destination, failed):
                 self.mesh.relay_failed(destination, failed, now)
             case _:
-                self._events.append(event)
+                self.heard.append(event)
 
     def _carry_out(self, effect: effects.Effect, now: float) -> None:
         match effect:
@@ -240,7 +239,10 @@ class Managed:
 
     def take_events(self) -> list[Event]:
         """Return and forget what happened to the device."""
-        taken = self._host.take_events()
-        if self._host.has_news:
+        host = self._host
+        if not (host.heard or host.has_news):
+            return []
+        taken = host.take_events()
+        if host.has_news:
             self._after_step()
         return taken

@@ -51,7 +51,8 @@ class Detours:
         self.counted = Detoured()
         self._common = common
         self._peers = roster.peers
-        self._arrived: list[Burst] = []
+        # Datagrams that came through relays for us.
+        self.arrived: list[Burst] = []
         self._errors = RateLimiter()
         self._failures = RateLimiter()
         through = constants.HANDSHAKES_THROUGH_RELAY
@@ -64,11 +65,6 @@ class Detours:
         """Send what is to leave for peers behind relays to the first of these."""
         out = self._common.out
         if self.plan is None:
-            return
-        for burst in out.bursts:
-            if not burst.remote.port:
-                break
-        else:
             return
         bursts, out.bursts = out.bursts, []
         for burst in bursts:
@@ -131,10 +127,8 @@ class Detours:
     # --- what arrives ---
 
     def take_arrived(self) -> list[Burst]:
-        """Return and forget the datagrams that came through relays for us."""
-        if not self._arrived:
-            return []
-        taken, self._arrived = self._arrived, []
+        """Return and forget `arrived`."""
+        taken, self.arrived = self.arrived, []
         return taken
 
     def receive(
@@ -212,7 +206,7 @@ class Detours:
         """Keep the datagrams for the device; what is no message of WireGuard is dropped."""
         kept: list[Buffer] = []
         if {datagram[0] for datagram in datagrams} == {messages.TYPE_DATA}:
-            self._arrived.append(_burst(datagrams, head.source, tos))
+            self.arrived.append(_burst(datagrams, head.source, tos))
             return
         for datagram in datagrams:
             kind = datagram[0]
@@ -225,7 +219,7 @@ class Detours:
             else:
                 self._drop(Drop.RATE_LIMITED)
         if kept:
-            self._arrived.append(_burst(kept, head.source, tos))
+            self.arrived.append(_burst(kept, head.source, tos))
 
     def _carrier(
         self, head: Head, count: int, sender: Peer, touched: Touched, now: float

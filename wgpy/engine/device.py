@@ -83,13 +83,16 @@ class Device:
         if not self._common.up:
             return
         touched: dict[Peer, None] = {}
-        if self._detours.plan is None:
-            self._receive(bursts, touched, now)
-        else:
-            self._receive(self._from_outside(bursts), touched, now)
-            if arrived := self._detours.take_arrived():
-                # What came through relays has nothing in it that did: this is all.
-                self._receive(arrived, touched, now)
+        detours = self._detours
+        if detours.plan is not None:
+            for burst in bursts:
+                if not burst.remote.port:
+                    bursts = self._from_outside(bursts)
+                    break
+        self._receive(bursts, touched, now)
+        if detours.arrived:
+            # What came through relays has nothing in it that did: this is all.
+            self._receive(detours.take_arrived(), touched, now)
         self._reception.work_off(touched, now)
         self._settle(touched, now)
 
@@ -355,11 +358,6 @@ class Device:
     # hot path: bench/mesh
     def _from_outside(self, bursts: Sequence[Burst]) -> Sequence[Burst]:
         """Leave out what cannot come from the network, where no address is behind relays."""
-        for burst in bursts:
-            if not burst.remote.port:
-                break
-        else:
-            return bursts
         good = [each for each in bursts if via_id(each.remote) is None]
         if len(good) < len(bursts):
             self._drop(Drop.BAD_DETOUR, len(bursts) - len(good))
@@ -368,6 +366,9 @@ class Device:
     def _settle(self, touched: dict[Peer, None], now: float) -> None:
         """End a call that moved peers: divert what goes through relays, set deadlines."""
         if self._detours.plan is not None:
-            self._detours.divert(touched, now)
+            for burst in self._common.out.bursts:
+                if not burst.remote.port:
+                    self._detours.divert(touched, now)
+                    break
         for peer in touched:
             self._deadlines.set(peer, peer.next_deadline())
