@@ -82,6 +82,14 @@ class PrefixClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixOpened:
+    """Packets for a prefix that was closed go through a node again."""
+
+    prefix: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class SeedSilent:
     """A static peer has not answered for that many seconds; it is knocked at for ever."""
 
@@ -112,6 +120,7 @@ Event: TypeAlias = (
     | NodeRefused
     | RouteRefused
     | PrefixClosed
+    | PrefixOpened
     | SeedSilent
     | ObservedAt
     | TwinSeen

@@ -140,6 +140,9 @@ class Prefixes:
         for prefix in (one for one in closed if one not in self.closed):
             event = events.PrefixClosed(str(prefix), tuple(self._names(prefix)))
             self._context.out.events.append(event)
+        for prefix in (one for one in self.closed if one in chosen):
+            opened = events.PrefixOpened(str(prefix), chosen[prefix].name)
+            self._context.out.events.append(opened)
         self.chosen, self.closed = chosen, closed
         changes = []
         for remote in concerned:

@@ -95,11 +95,8 @@ def line_of(event: Event) -> tuple[int, str]:
     match event:
         case events.ClaimRefused() | events.NodeRefused():
             return logging.WARNING, _refused(event)
-        case events.RouteRefused(name, prefix, why):
-            return logging.WARNING, f"refused: {prefix} behind {name}: {why}"
-        case events.PrefixClosed(prefix, names):
-            why = f"{' or '.join(names)} is not reached"
-            return logging.WARNING, f"{prefix} is closed and goes nowhere: {why}"
+        case events.RouteRefused() | events.PrefixClosed() | events.PrefixOpened():
+            return logging.WARNING, _of_prefix(event)
         case events.SeedSilent(place, seconds):
             return logging.WARNING, f"{place} has not answered for {seconds:.0f} s; trying on"
         case events.TwinSeen(silent):
@@ -108,6 +105,17 @@ def line_of(event: Event) -> tuple[int, str]:
             return (logging.ERROR, twin) if silent else (logging.WARNING, old)
         case _:
             return logging.INFO, _news(event)
+
+
+def _of_prefix(event: events.RouteRefused | events.PrefixClosed | events.PrefixOpened) -> str:
+    match event:
+        case events.RouteRefused(name, prefix, why):
+            return f"refused: {prefix} behind {name}: {why}"
+        case events.PrefixClosed(prefix, names):
+            why = f"{' or '.join(names)} is not reached"
+            return f"{prefix} is closed and goes nowhere: {why}"
+        case events.PrefixOpened(prefix, name):
+            return f"{prefix} is open again: it goes through {name}"
 
 
 def _refused(event: events.ClaimRefused | events.NodeRefused) -> str:

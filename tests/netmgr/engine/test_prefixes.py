@@ -143,6 +143,12 @@ def test_what_went_where_the_file_says_goes_nowhere_while_nobody_of_it_is_reache
     bob.host.up = True
     assert world.run_while(lambda: given(alice) != {DEFAULT: "bob", SITE: "bob"}, 60.0)
     assert ways.closed() == ()
+    opened = [event for event in alice.told if isinstance(event, events.PrefixOpened)]
+    assert {(one.prefix, one.name) for one in opened} == {
+        (str(DEFAULT), "bob"),
+        (str(SITE), "bob"),
+    }
+    assert len(opened) == 2
 
 
 def test_what_the_file_does_not_ask_for_any_more_is_open_again():

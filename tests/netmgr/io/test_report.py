@@ -69,6 +69,7 @@ def test_lines_can_be_objects(capsys: pytest.CaptureFixture[str]):
     [
         (events.ClaimRefused("a", "b", "c", Reason.NAME_TAKEN), logging.WARNING),
         (events.PrefixClosed("0.0.0.0/0", ("a", "b")), logging.WARNING),
+        (events.PrefixOpened("0.0.0.0/0", "a"), logging.WARNING),
         (events.SeedSilent("a:1", 60.0), logging.WARNING),
         (events.TwinSeen(silent=True), logging.ERROR),
         (events.TwinSeen(silent=False), logging.WARNING),
