@@ -16,7 +16,10 @@ from netmgr.wire import words
 from netmgr.wire.choices import Choices
 from wgpy.engine.quick import nft_table
 from wgpy.errors import ConfigError, UsageError
+from wgpy.hostmodel import Undo
 from wgpy.io.uapi_client import is_alive
+from wgpy.io.undo_file import UndoFile
+from wgpy.wire.steps import describe
 
 _SOCKET: Final = ".sock"
 _RECORD: Final = ".json"
@@ -194,11 +197,18 @@ def _take_back(interface: str) -> None:
     Raises:
         ConfigError: it cannot be undone, or its record not be read.
     """
+    file = UndoFile(interface, DIRECTORY)
+    before = file.read()
     try:
         gateway = Gateway(interface, nft_table(interface), report.say, directory=DIRECTORY)
         gateway.close()
     except OSError as error:
         raise ConfigError(f"{interface}: {error.strerror or error}") from None
+    after = file.read()
+    left = after.done if after else ()
+    for change in reversed(before.done if before else ()):
+        if change not in left:
+            print(describe(Undo(change)))
 
 
 def _agreed() -> bool:

@@ -15,6 +15,7 @@ from wgpy.errors import ConfigError
 from wgpy.io import clock, process
 from wgpy.io.settings_linux import is_down, sysctl
 from wgpy.io.uapi_client import is_alive
+from wgpy.io.undo_file import UndoFile
 
 # Unix time before which no clock can be right: this program is younger.
 WRITTEN_AT: Final = 1_735_689_600
@@ -151,10 +152,21 @@ def sockets(directory: str = DIRECTORY) -> Finding:
         return Finding(Level.OK, "sockets", "none of a node that is gone")
     more = f" and {len(stale) - _SHOWN} more" if len(stale) > _SHOWN else ""
     text = f"{', '.join(stale[:_SHOWN])}{more}: the node was killed"
+    if left := sum(_changes(path, directory) for path in stale):
+        text += f"; of its routes, rules and settings {left} are left on this host"
     first, _ = os.path.splitext(os.path.basename(stale[0]))
     which = f" -i {first}" if len(stale) == 1 else ""
     todo = f"its next start cleans up, or wg_netmanager purge --keep-identity{which}"
     return Finding(Level.WARN, "sockets", text, todo)
+
+
+def _changes(path: str, directory: str) -> int:
+    """Return how many changes of this host are on record for the interface of a socket."""
+    interface, _ = os.path.splitext(os.path.basename(path))
+    with suppress(ConfigError):
+        record = UndoFile(interface, directory).read()
+        return len(record.done) if record else 0
+    return 0
 
 
 def ask(family: int, address: tuple[object, ...], payload: bytes) -> bytes | None:

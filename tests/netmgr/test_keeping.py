@@ -12,8 +12,12 @@ from netmgr import keeping, options
 from netmgr.cli import main
 from netmgr.engine.signing import NetworkKeys
 from netmgr.io import store
+from netmgr.io.health import sockets
 from netmgr.io.store import IDENTITY, STATE, Store, default_directory
 from tests.netmgr.texts import THREE_BOXES
+from wgpy.hostmodel import SetSysctl
+from wgpy.io.undo_file import UndoFile
+from wgpy.wire.steps import Record
 
 
 @pytest.fixture(autouse=True)
@@ -117,8 +121,16 @@ def test_what_a_killed_node_left_is_removed_without_its_identity(
         alive.bind(str(host / "run" / "wg1.sock"))
         alive.listen()
         dead.close()
+        # It is as it was already: no privilege is asked.
+        setting = SetSysctl("net.ipv4.conf.lo.bootp_relay", "1", "0")
+        namespace = os.stat("/proc/self/ns/net").st_ino
+        UndoFile("wg0", str(host / "run")).write(Record("", namespace, done=(setting,)))
+        assert "of its routes, rules and settings 1 are left" in sockets(f"{host}/run").text
         assert main(["purge", "--keep-identity", *words]) == 0
-        assert capsys.readouterr().out == f"removed {host}/run/wg0.sock\n"
+        assert capsys.readouterr().out == (
+            f"= sysctl    {setting.name} = 0\n"
+            f"removed {host}/run/wg0.sock\nremoved {host}/run/wg0.json\n"
+        )
         assert main(["purge", "--keep-identity", *words]) == 0
         assert "nothing of a node that is gone" in capsys.readouterr().out
     assert {each.name for each in (host / "run").iterdir()} == {"wg1.sock"}
