@@ -85,36 +85,12 @@ class Network:
         if self.settings.existing:
             # A thread of its own: netlink there has a loop of its own.
             await asyncio.to_thread(take_over, self.settings.interface)
-        with ExitStack() as opening:
-            keys = NetworkKeys(self.settings.network.shared_key)
-            where = self.settings.state or default_directory(keys.net_id, self.settings.address)
-            self._store = opening.enter_context(Store(where, report.say))
-            self._seqs.store = self._store
-            identity = Identity(self._store.identity)
-            addresses = [InterfaceAddress(self.settings.address, self._prefix.length)]
-            if has_ipv6():
-                reloading.refuse_mtu(self.settings)
-                own = address6(keys.net_id, identity.public)
-                addresses.append(InterfaceAddress(own, _V6_LENGTH))
-            node = Node(
-                self.settings.interface,
-                listen_port=self.settings.listen_port,
-                addresses=addresses,
-                mtu=self.settings.mtu or DEFAULT_MTU,
-                manage=lambda device: self._make_host(device, identity),
-                on_network=self._network_changed,
-            )
-            await node.__aenter__()
-            self._node = node
-            opening.callback(self._close)
-            self._world = World(self)
-            opening.callback(self._world.close)
-            await self._world.start(addresses)
-            self._open = opening.pop_all()
-        self._restore()
-        # Before the first handshake: a life that is killed at once has stamps of its own, too.
-        self._store.save(replace(self._store.saved, wall=self._state().wall))
-        self._schedule_save(SAVE_DELAY)
+        try:
+            await self._begin()
+        except BaseException:
+            if self._node is None and self._store is not None:
+                self._store.unmake()
+            raise
         return self
 
     async def __aexit__(
@@ -266,6 +242,38 @@ class Network:
                 raise ConfigError(f"no such request: {verb}")
 
     # --- inside ---
+
+    async def _begin(self) -> None:
+        with ExitStack() as opening:
+            keys = NetworkKeys(self.settings.network.shared_key)
+            where = self.settings.state or default_directory(keys.net_id, self.settings.address)
+            self._store = opening.enter_context(Store(where, report.say))
+            self._seqs.store = self._store
+            identity = Identity(self._store.identity)
+            addresses = [InterfaceAddress(self.settings.address, self._prefix.length)]
+            if has_ipv6():
+                reloading.refuse_mtu(self.settings)
+                own = address6(keys.net_id, identity.public)
+                addresses.append(InterfaceAddress(own, _V6_LENGTH))
+            node = Node(
+                self.settings.interface,
+                listen_port=self.settings.listen_port,
+                addresses=addresses,
+                mtu=self.settings.mtu or DEFAULT_MTU,
+                manage=lambda device: self._make_host(device, identity),
+                on_network=self._network_changed,
+            )
+            await node.__aenter__()
+            self._node = node
+            opening.callback(self._close)
+            self._world = World(self)
+            opening.callback(self._world.close)
+            await self._world.start(addresses)
+            self._open = opening.pop_all()
+        self._restore()
+        # Before the first handshake: a life that is killed at once has stamps of its own, too.
+        self._store.save(replace(self._store.saved, wall=self._state().wall))
+        self._schedule_save(SAVE_DELAY)
 
     @property
     def _prefix(self) -> Prefix:

@@ -108,6 +108,13 @@ class Store:
             os.close(self._lock)
             self._lock = None
 
+    def unmake(self) -> None:
+        """Leave nothing of a node that never began: no identity that nobody has seen."""
+        self.close()
+        if self.identity_is_new and self.saved == Saved():
+            with suppress(ConfigError):
+                remove_state(self.directory)
+
     # --- what changes ---
 
     def reserve_seq(self, count: int = SEQ_STEP) -> int:

@@ -226,6 +226,23 @@ def test_a_network_that_does_not_run_says_so():
         assert refusal(use) == "the network is not running: use it within `async with`"
 
 
+def test_a_start_that_fails_leaves_no_new_identity_and_keeps_an_old_one(tmp_path: Path):
+    settings = netmgr.settings(**{**BARE, "interface": "lo", "state": str(tmp_path / "state")})
+
+    async def start() -> None:
+        async with netmgr.Network(settings):
+            pass
+
+    # No TUN interface can be called so, and who is not root can make none.
+    assert refusal(asyncio.run, start())
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state" / "identity.key").write_text(KEY + "\n")
+    (tmp_path / "state" / "identity.key").chmod(0o600)
+    assert refusal(asyncio.run, start())
+    assert (tmp_path / "state" / "identity.key").read_text() == KEY + "\n"
+
+
 def test_every_public_name_is_there_and_explained():
     assert dir(netmgr) == sorted(netmgr.__all__)
     for name in netmgr.__all__:
