@@ -112,24 +112,26 @@ class Announcer:
         self._sign(objects.ACCEPT, body, now, part=(*same, *free, 0)[0])
 
     def echoed(self, echo: OwnEcho, now: float) -> None:
-        """Answer an object of ours from elsewhere: of a former run, a backup, or a twin."""
+        """Answer an object of ours from elsewhere: of a former run, a backup, or a twin.
+
+        If it is newer than all that was signed in this run, that may have been passed over, by
+        those who hold a goodbye: then all is signed anew.
+        """
         if self.silent:
             return
-        if echo.seq >= self._newest:
+        jumped = echo.seq >= self._newest
+        if jumped:
             self._jumped(echo, now)
         if self.silent:
             return
-        match echo.kind:
-            case objects.LINKS:
-                self._damping = Damping()
-                self._sign_links(self._damping.update(self._edges, now) or (), now)
-            case objects.ROUTES:
-                self._sign_routes(now)
-            case objects.RECORD | objects.LEAVE:
-                self._record = None
-                self.record(now)
-            case _:
-                pass
+        if jumped or echo.kind in (objects.RECORD, objects.LEAVE):
+            self._record = None
+            self.record(now)
+        if jumped or echo.kind == objects.LINKS:
+            self._damping = Damping()
+            self._sign_links(self._damping.update(self._edges, now) or (), now)
+        if (jumped and self._offers) or echo.kind == objects.ROUTES:
+            self._sign_routes(now)
 
     # --- inside ---
 

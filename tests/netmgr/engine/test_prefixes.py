@@ -10,7 +10,7 @@ from netmgr.engine.signing import address6
 from netmgr.wire import objects
 from netmgr.wire.objects import Offer
 from tests.netmgr.engine.scenes import NAMES, SEED, meet, nodes, seen
-from tests.sim.meshes import Node
+from tests.sim.meshes import Node, Numbers
 from tests.sim.tunnel import packet, prefix, v4
 from tests.sim.world import World
 from wgpy.model import Endpoint, Prefix
@@ -117,6 +117,22 @@ def test_the_file_names_who_serves_in_its_order_and_nobody_else():
     assert given(alice) == {SITE: "carol"}
     assert given(bob) == {SITE: "carol"}
     assert given(dave) == {}
+
+
+@pytest.mark.parametrize("says_goodbye", [True, False])
+def test_a_gateway_that_lost_its_state_offers_again_what_it_offered(says_goodbye: bool):
+    alice, bob, carol = made({}, {}, {"routes": (SITE,)})
+    world = alice.world
+    assert given(alice) == {SITE: "carol"}
+    if says_goodbye:
+        carol.inner.mesh.leave(world.now)
+        carol.inner.settle(world.now)
+        world.run_for(1.0)
+        assert given(alice) == {}
+    carol.numbers = Numbers()
+    carol.restart(remembers=False)
+    world.run_for(5.0)
+    assert given(alice) == given(bob) == {SITE: "carol"}
 
 
 def closed(node: Node) -> list[tuple[str, tuple[str, ...]]]:
