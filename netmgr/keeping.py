@@ -131,7 +131,7 @@ def purge(
         store.refuse_running(directory)
     for directory in directories:
         print(f"to be removed: {directory}, with the identity of that node: others who met it")
-        print("refuse its name to a new identity until a person types accept on one of them")
+        print("refuse its name to a new identity until a person types accept on each of them")
     for path in _leftovers(interface) if interface else ():
         print(f"to be removed: {path}, of a node that is gone")
     if not (yes or _agreed()):

@@ -1,6 +1,7 @@
 """The control socket of a running node, the command's end. Blocking, and without asyncio."""
 
 import socket
+import sys
 from contextlib import suppress
 from typing import Any, Final
 
@@ -10,9 +11,12 @@ from wgpy.io import uapi_client
 from wgpy.io.process import advice
 
 DIRECTORY: Final = "/run/wg_netmanager"
-TIMEOUT: Final = 30.0
+TIMEOUT: Final = 10.0
 MAX_ANSWER_SIZE: Final = 64 * 2**20
 _CHUNK_SIZE: Final = 2**18
+# struct ucred: pid, uid and gid, of 4 bytes each (unix(7)).
+_UCRED_SIZE: Final = 12
+_PID_SIZE: Final = 4
 
 
 def call(
@@ -33,10 +37,12 @@ def call(
     name = interface or only_node(directory)
     path = uapi_client.socket_path(name, directory)
     line = format_request(verb, arguments)
+    who = ""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as node:
             node.settimeout(timeout)
             node.connect(path)
+            who = f", process {_pid(node)},"
             with suppress(BrokenPipeError):  # a node that has no room says so unasked
                 node.sendall(line)
             return parse_answer(_read_line(node, name))
@@ -45,7 +51,9 @@ def call(
     except (FileNotFoundError, ConnectionRefusedError):
         raise ConfigError(f"no node is running for {name}") from None
     except TimeoutError:
-        raise ConfigError(f"the node for {name} does not answer") from None
+        raise ConfigError(
+            f"the node for {name}{who} has not answered for {timeout:g} s"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
 
@@ -71,6 +79,12 @@ def only_node(directory: str = DIRECTORY) -> str:
     if len(found) > 1:
         raise ConfigError(f"several nodes are running, say which by -i: {', '.join(found)}")
     return found[0]
+
+
+def _pid(node: socket.socket) -> int:
+    """Return the process that listens at the other end."""
+    owner = node.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED_SIZE)
+    return int.from_bytes(owner[:_PID_SIZE], sys.byteorder)
 
 
 def _read_line(node: socket.socket, name: str) -> bytes:

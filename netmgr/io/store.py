@@ -189,7 +189,11 @@ class Store:
         try:
             _write_identity(path, seed)
         except OSError as error:
-            self._do_without_disk(path, error)
+            raise ConfigError(
+                f"{path}: {error.strerror}: with an identity that is not kept the others take"
+                " each start for a stranger; --state names a place,"
+                f" {IDENTITY_VARIABLE} holds one"
+            ) from None
         return _Identity(seed, is_new=True)
 
     # --- writing, one at a time ---
