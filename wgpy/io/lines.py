@@ -26,6 +26,7 @@ from wgpy.events import (
     SessionEnded,
 )
 from wgpy.model import Endpoint, PublicKey
+from wgpy.wire.detour import via_id
 from wgpy.wire.text import format_address, format_endpoint
 
 _Fields: TypeAlias = Mapping[str, object]
@@ -139,7 +140,7 @@ def _sent(event: HandshakeSent) -> Line:
     if event.endpoint is None:
         text = "initiation not sent: no endpoint is known"
     else:
-        text = f"initiation sent to {format_endpoint(event.endpoint)}"
+        text = f"initiation sent to {_name(event.endpoint)}"
     if event.attempt > 1:
         text += f", try {event.attempt}"
     fields = {"endpoint": _name(event.endpoint), "attempt": event.attempt}
@@ -153,6 +154,11 @@ def _unanswered(event: HandshakeUnanswered) -> Line:
         level, text = (
             logging.INFO,
             f"no endpoint is known, and it has not called for {seconds} s",
+        )
+    elif via_id(event.endpoint) is not None:
+        level, text = (
+            logging.WARNING,
+            f"no valid answer through relays for {seconds} s: is it there, and our key a peer?",
         )
     else:
         level, where = logging.WARNING, format_endpoint(event.endpoint)
@@ -171,7 +177,7 @@ def _rejected(event: MessageRejected) -> Line:
     level, text = _level(event), _why(event)
     fields = {"drop": event.drop.name.lower()}
     if event.remote is not None:
-        fields["remote"] = format_endpoint(event.remote)
+        fields["remote"] = _name(event.remote)
     if event.inner is not None:
         fields["inner"] = format_address(event.inner)
     if event.peer is None:
@@ -224,4 +230,6 @@ def _of_peer(
 
 
 def _name(endpoint: Endpoint | None) -> str:
-    return "an unknown address" if endpoint is None else format_endpoint(endpoint)
+    if endpoint is None:
+        return "an unknown address"
+    return "relays" if via_id(endpoint) is not None else format_endpoint(endpoint)

@@ -32,6 +32,7 @@ from wgpy.io.report import (
     toggle_debug,
 )
 from wgpy.model import Endpoint, PublicKey
+from wgpy.wire.detour import via
 
 PEER = PublicKey(bytes(range(32)))
 HOME = Endpoint(b"\xc0\x00\x02\x01", 51820)
@@ -80,6 +81,12 @@ EVENTS: list[tuple[Event, str, str]] = [
         f"{NAME} no valid answer from {HOME_TEXT} for 15 s: is the address right, UDP let "
         "through, and our key a peer there?",
     ),
+    (
+        HandshakeUnanswered(PEER, via(b"abcdefgh"), 15.2),
+        "WARNING",
+        f"{NAME} no valid answer through relays for 15 s: is it there, and our key a peer?",
+    ),
+    (HandshakeSent(PEER, via(b"abcdefgh"), 1), "DEBUG", f"{NAME} initiation sent to relays"),
     (
         HandshakeUnanswered(PEER, None, 15.2),
         "INFO",
