@@ -12,6 +12,7 @@ from netmgr.io.control_client import DIRECTORY
 from netmgr.model import Finding, Level
 from netmgr.wire import nft
 from wgpy.errors import ConfigError
+from wgpy.hostmodel import AddUnreachable, Recorded
 from wgpy.io import clock, process
 from wgpy.io.settings_linux import is_down, sysctl
 from wgpy.io.uapi_client import is_alive
@@ -152,21 +153,25 @@ def sockets(directory: str = DIRECTORY) -> Finding:
         return Finding(Level.OK, "sockets", "none of a node that is gone")
     more = f" and {len(stale) - _SHOWN} more" if len(stale) > _SHOWN else ""
     text = f"{', '.join(stale[:_SHOWN])}{more}: the node was killed"
-    if left := sum(_changes(path, directory) for path in stale):
-        text += f"; of its routes, rules and settings {left} are left on this host"
+    left = [change for path in stale for change in _changes(path, directory)]
+    if left:
+        text += f"; of its routes, rules and settings {len(left)} are left on this host"
+    level = Level.WARN
+    if any(isinstance(change, AddUnreachable) for change in left):
+        level, text = Level.FAIL, f"{text}, and its default route stays closed"
     first, _ = os.path.splitext(os.path.basename(stale[0]))
     which = f" -i {first}" if len(stale) == 1 else ""
     todo = f"its next start cleans up, or wg_netmanager purge --keep-identity{which}"
-    return Finding(Level.WARN, "sockets", text, todo)
+    return Finding(level, "sockets", text, todo)
 
 
-def _changes(path: str, directory: str) -> int:
-    """Return how many changes of this host are on record for the interface of a socket."""
+def _changes(path: str, directory: str) -> tuple[Recorded, ...]:
+    """Return the changes of this host that are on record for the interface of a socket."""
     interface, _ = os.path.splitext(os.path.basename(path))
     with suppress(ConfigError):
         record = UndoFile(interface, directory).read()
-        return len(record.done) if record else 0
-    return 0
+        return record.done if record else ()
+    return ()
 
 
 def ask(family: int, address: tuple[object, ...], payload: bytes) -> bytes | None:

@@ -22,8 +22,11 @@ from netmgr.wire import ipc, lines
 from tests.netmgr.answering import Answering
 from tests.netmgr.texts import KEY, THREE_BOXES
 from tests.netmgr.views import SNAPSHOT
+from wgpy.hostmodel import AddUnreachable
 from wgpy.io import clock
+from wgpy.io.undo_file import UndoFile
 from wgpy.model import Endpoint, Secret
+from wgpy.wire.steps import Record
 from wgpy.wire.text import parse_key
 
 KEYS = NetworkKeys(Secret(parse_key(KEY)))
@@ -228,6 +231,10 @@ def test_sockets_of_dead_nodes_are_told(tmp_path: Path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "wg1.sock"))
     assert health.sockets(str(tmp_path)).todo.endswith("--keep-identity")
+    UndoFile("wg1", str(tmp_path)).write(Record("", 1, done=(AddUnreachable(4, 51820),)))
+    found = health.sockets(str(tmp_path))
+    assert found.level is Level.FAIL
+    assert "its default route stays closed" in found.text
 
 
 def test_a_clock_before_this_program_fails(monkeypatch: pytest.MonkeyPatch):
