@@ -242,7 +242,7 @@ class _Report:
             if text.key_file is not None:
                 read_key_file(text, path, self._warn)
         except ConfigError as error:
-            self._fault(f"{path}: sharedKeyFile: {error}")
+            self._fault(str(error))
             return False
         return True
 

@@ -147,7 +147,10 @@ def read_key_file(text: NetworkText, path: str, say: Say) -> Secret:
     """
     assert text.key_file is not None, "without a key there is the file of one"
     key_path = os.path.join(os.path.dirname(path), text.key_file)
-    content, warning = read_secret_file(key_path)
+    try:
+        content, warning = read_secret_file(key_path)
+    except ConfigError as error:
+        raise ConfigError(f"{path}:{text.key_file_line}: sharedKeyFile: {error}") from None
     if warning is not None:
         say(warning)
     try:

@@ -53,13 +53,14 @@ _ONE_ADDRESS: Final = 32
 class NetworkText:
     """What network.yaml says; exactly one of `shared_key` and its file is there.
 
-    `key_file` is a path as it is written, for the caller to read.
+    `key_file` is a path as it is written, on that line, for the caller to read.
     """
 
     subnet: Prefix
     peers: tuple[StaticPeer, ...]
     shared_key: Secret | None
     key_file: str | None
+    key_file_line: int = 0
 
     def complete(self, shared_key: Secret) -> NetworkFile:
         """Return the whole once the key is known."""
@@ -192,7 +193,8 @@ def _network(root: Node | None, faults: Faults) -> NetworkText | None:
             pass
     if subnet is None or faults.errors:
         return None
-    return NetworkText(subnet, tuple(entry.peer for entry in peers), key, key_file)
+    line = 0 if key_file is None else inner["sharedKeyFile"].line
+    return NetworkText(subnet, tuple(entry.peer for entry in peers), key, key_file, line)
 
 
 class _Entry(NamedTuple):

@@ -346,7 +346,7 @@ def test_check_compares_the_files_and_looks_at_the_key(run: Seen):
     code, text, _ = run("check")
     assert code == 1
     assert text.splitlines() == [
-        f"{network}: sharedKeyFile: {run.folder}/the.key: No such file or directory",
+        f"{network}:2: sharedKeyFile: {run.folder}/the.key: No such file or directory",
         f"{peer}: good: 1 options",
         f"{peer}:1: 10.2.2.2 is outside of subnet 10.1.1.0/24",
     ]

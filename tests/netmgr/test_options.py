@@ -203,6 +203,9 @@ def test_the_key_may_lie_in_a_file_beside(machine: Machine):
     machine.write("the.key", KEY, 0o644)
     machine.load(BOB)
     assert machine.said[0].startswith(f"{path}: others may read")
+    Path(path).unlink()
+    with pytest.raises(ConfigError, match=r"network\.yaml:2: sharedKeyFile: .*No such"):
+        machine.load(BOB)
     machine.write("the.key", "none")
     with pytest.raises(ConfigError, match=r"the\.key:1: a key is 32 bytes"):
         machine.load(BOB)
