@@ -90,6 +90,7 @@ class Network:
         except BaseException:
             if self._node is None and self._store is not None:
                 self._store.unmake()
+                self._store = None
             raise
         return self
 
